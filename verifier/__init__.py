@@ -1,0 +1,1 @@
+"""Steps, answers and scores. Imports nothing of the service."""

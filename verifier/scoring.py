@@ -1,0 +1,112 @@
+"""The Verifier protocol, and how the scores of steps become the score of a path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Aggregate = Literal["last", "min", "mean", "product"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The verifier's two answers at the end of a step, both probabilities.
+
+    `correct`: no step so far holds an error; it locates the first wrong step.
+    `value`: the path will end in the right answer (StepCo's PSV); it chooses and stops.
+    A verifier with one readout gives one number for both.
+    """
+
+    correct: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A question and the steps of one path that answers it."""
+
+    question: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Tokens of the verifier that had to be computed, and calls of its model."""
+
+    tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.tokens + other.tokens, self.calls + other.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A score for every step of a chain, in order, and what they cost."""
+
+    scores: tuple[Score, ...]
+    cost: Cost = Cost()
+
+
+class VerifierError(Exception):
+    """The verifier does not answer, or answers nonsense; the message is one sentence."""
+
+
+class Verifier(Protocol):
+    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+        """One verdict a chain, in order. Raises `VerifierError`."""
+        ...
+
+
+class VerifierBackend(Verifier, Protocol):
+    """What a process runs: a verifier that can also be measured, checked and closed."""
+
+    name: str
+
+    async def measure(self, chains: Sequence[Chain]) -> list[int]:
+        """The most tokens that scoring each chain can come to."""
+        ...
+
+    async def check(self) -> None:
+        """Return if the verifier answers; raise `VerifierError` if not."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def checked(chains: Sequence[Chain], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts, if each chain has one with a pair of probabilities a step.
+
+    Raises `VerifierError` if not.
+    """
+    if len(chains) != len(verdicts):
+        raise VerifierError(f"the verifier gave {len(verdicts)} verdicts on {len(chains)} paths")
+    for chain, verdict in zip(chains, verdicts, strict=True):
+        if len(chain.steps) != len(verdict.scores):
+            raise VerifierError(
+                f"the verifier gave {len(verdict.scores)} scores for {len(chain.steps)} steps"
+            )
+        if not all(0 <= p <= 1 for score in verdict.scores for p in (score.correct, score.value)):
+            raise VerifierError("the verifier gave a score that is no probability")
+    return list(verdicts)
+
+
+def path_score(values: Sequence[float], aggregate: Aggregate) -> float:
+    """One number for a path from its steps' values; 0 for a path of no steps.
+
+    `last` suits a verifier that estimates value; `min` and `product` one that judges steps
+    (Let's Verify Step by Step, appendix F; Lessons of Developing PRMs, section 3).
+    """
+    if not values:
+        return 0.0
+    match aggregate:
+        case "last":
+            return values[-1]
+        case "min":
+            return min(values)
+        case "mean":
+            return math.fsum(values) / len(values)
+        case "product":
+            return math.prod(values)
