@@ -1,0 +1,167 @@
+"""What a strategy may ask of a language model, and what it costs.
+
+`Engine` is all that a strategy sees. `Backend` is what a process runs: an engine that can also be
+measured, checked and closed. Chat templates, tokenisers and wire formats stay behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+from verifier.readout import Query
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length", "aborted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation, and the assistant's next turn as far as it is already written."""
+
+    messages: tuple[Message, ...]
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw; `max_tokens` is a hard cap on the tokens generated for each prompt."""
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the policy. `cached` of the `prompt` tokens needed no computing."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt,
+            self.cached + other.cached,
+            self.completion + other.completion,
+            self.calls + other.calls,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return self + Usage(-other.prompt, -other.cached, -other.completion, -other.calls)
+
+    @property
+    def computed(self) -> int:
+        """Tokens that had to be computed: prefill that was not cached, and what was generated."""
+        return self.prompt - self.cached + self.completion
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What followed a prompt's prefix. `failed`: this sample was lost, its siblings were not."""
+
+    text: str
+    finish: Finish
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is new since the last one: text of the prompt at `index`, and what it cost.
+
+    The last one of a prompt carries its `finish`.
+    """
+
+    index: int
+    text: str
+    usage: Usage
+    finish: Finish | None = None
+
+
+Watch = Callable[[Delta], bool]
+"""Hears each delta as it comes; answers whether this prompt's completion shall go on."""
+
+
+def unwatched(_: Delta) -> bool:
+    return True
+
+
+class Engine(Protocol):
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        """One completion a prompt, in order; equal prompts share their prefill.
+
+        For every prompt the deltas' texts join to the completion's text and their usages add up to
+        its usage, also when the watch stopped it. On cancellation the engine aborts, tells the
+        watch whatever it has not heard yet, and raises.
+
+        Raises `EngineError`.
+        """
+        ...
+
+
+class Backend(Engine, Protocol):
+    name: str
+    """The model, as responses name it."""
+
+    begins_turns: bool
+    """Whether `Prompt.prefix` is honoured. A chat-only server cannot; it is given none."""
+
+    async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Prompt tokens of each; never too few, and exact where the tokeniser is at hand."""
+        ...
+
+    async def check(self) -> None:
+        """Return if the engine answers; raise `EngineError` if not."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Told:
+    """One prompt's watch: adds up what it passes on, so that the completion is what was told."""
+
+    def __init__(self, watch: Watch, index: int) -> None:
+        self._watch = watch
+        self._index = index
+        self.text = ""
+        self.usage = Usage()
+        self.finish: Finish = "aborted"
+
+    def __call__(self, text: str, usage: Usage) -> bool:
+        self.text += text
+        self.usage += usage
+        return self._watch(Delta(self._index, text, usage))
+
+    def complete(self, finish: Finish) -> Completion:
+        self.finish = finish
+        self._watch(Delta(self._index, "", Usage(), finish))
+        return self.completed()
+
+    def completed(self) -> Completion:
+        return Completion(self.text, self.finish, self.usage)
+
+
+def turns(query: Query) -> Prompt:
+    """A verifier's query as a prompt."""
+    messages = (Message("system", query.system), Message("user", query.user))
+    return Prompt(messages if query.system else messages[1:], query.begun)
+
+
+def at(sampling: Sampling, index: int) -> Sampling:
+    """The sampling of the call's sample number `index`: the same seed would draw the same path."""
+    if sampling.seed is None:
+        return sampling
+    return replace(sampling, seed=sampling.seed + index)

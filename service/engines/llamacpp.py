@@ -1,0 +1,289 @@
+"""llama.cpp in this process, through the prebuilt wheel `xllamacpp`, for a laptop.
+
+The wheel's server listens on loopback alone, behind a key that is drawn at start. Chat templates
+come from the model. What callers and policies write is tokenised with special tokens split, so
+"<|im_end|>" in a question is text. Samples of one prompt share its prefill, and a prompt that
+begins like an earlier one is prefilled from where they part.
+
+An aborted call is counted up to the last token delivered; llama.cpp may have decoded one more for
+each sample before it heard of the abort. It cannot be told whose that was, so it is not claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from service.engines.base import (
+    Completion,
+    Finish,
+    Prompt,
+    Sampling,
+    Told,
+    Usage,
+    Watch,
+    at,
+    turns,
+    unwatched,
+)
+from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, StartupError
+from verifier.readout import Pair, Query, Reading
+from verifier.scoring import Cost, VerifierError
+
+SLOTS = 16
+CONTEXT = 16_384  # tokens, shared by all slots
+BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
+
+
+class LlamaCppEngine:
+    """A `Backend` and a verifier's `Reader` over one GGUF file. Make it with `load`."""
+
+    begins_turns = True
+
+    def __init__(self, server: object, url: str, key: str, name: str) -> None:
+        self.name = name
+        self._server = server  # its destructor stops the threads
+        # The server closes a connection behind every stream; one it might close is not reused.
+        self._http = httpx2.AsyncClient(
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx2.Timeout(600, connect=5),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            trust_env=False,
+        )
+        self._templates: dict[tuple[str, ...], list[list[int] | int]] = {}
+        self._words: dict[str, int] = {}
+
+    @classmethod
+    async def load(cls, model: Path, threads: int) -> LlamaCppEngine:
+        """Load the model and start its server; raises `StartupError`."""
+        key = secrets.token_hex(16)
+        server = await asyncio.to_thread(_start, model, threads, key)
+        return cls(server, server.listening_address, key, model.stem)
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        told = [Told(watch, index) for index in range(len(prompts))]
+        equal: dict[Prompt, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            equal.setdefault(prompt, []).append(index)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for prompt, members in equal.items():
+                    for start in range(0, len(members), SLOTS):
+                        drawn = members[start : start + SLOTS]
+                        samples = [Sample(told[i], shares_prefill=i != drawn[0]) for i in drawn]
+                        group.create_task(self._draw(prompt, at(sampling, drawn[0]), samples))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [each.completed() for each in told]
+
+    async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
+        return [len(await self._tokens(prompt)) for prompt in prompts]
+
+    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
+        """Odds of next tokens, exact: biased alike, they are all that is left to choose from."""
+        try:
+            words = {word: await self._word(word) for pair in pairs for word in pair}
+            request = {
+                "prompt": await self._tokens(turns(query)),
+                "n_predict": 1,
+                "n_probs": len(words),
+                "post_sampling_probs": True,
+                "logit_bias": [[token, BIAS] for token in words.values()],
+                "temperature": 1.0,
+                "samplers": ["temperature"],
+            }
+            reply = await self._post("/completion", request)
+            tops = reply["completion_probabilities"][0]["top_probs"]
+            found = {top["id"]: top["prob"] for top in tops}
+            yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
+            odds = tuple(yes / (yes + no) for yes, no in yes_no)
+        except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
+            raise VerifierError(f"{self.name} gave no reading: {error}") from error
+        computed = reply["timings"]["prompt_n"] + reply["tokens_predicted"]
+        return Reading(odds, Cost(computed, 1))
+
+    async def weigh(self, query: Query) -> int:
+        return len(await self._tokens(turns(query)))
+
+    async def check(self) -> None:
+        with _translated(self.name):
+            (await self._http.get("/health")).raise_for_status()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+        self._server = None
+
+    async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
+        request = {
+            "prompt": await self._tokens(prompt),
+            "n": len(samples),
+            "n_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "samplers": ["temperature", "top_p"] if sampling.top_p < 1 else ["temperature"],
+            "seed": -1 if sampling.seed is None else sampling.seed,
+            "stop": list(sampling.stop),
+            "stream": True,
+            "timings_per_token": True,
+        }
+        async with self._stream("/completion", request) as chunks:
+            async for chunk in chunks:
+                samples[chunk["index"]].hear(chunk)
+                if not any(sample.live for sample in samples):
+                    break
+        if any(sample.live for sample in samples):
+            raise EngineUnavailable("llama.cpp broke off in mid-answer; restart the service.")
+        for sample in samples:
+            sample.end()
+
+    async def _tokens(self, prompt: Prompt) -> list[int]:
+        """The prompt in the model's own template, callers' text with special tokens split."""
+        roles = tuple(message.role for message in prompt.messages)
+        if roles not in self._templates:
+            self._templates[roles] = await self._template(roles)
+        tokens: list[int] = []
+        for part in self._templates[roles]:
+            if isinstance(part, list):
+                tokens += part
+            else:
+                tokens += await self._tokenize(prompt.messages[part].content)
+        return tokens + (await self._tokenize(prompt.prefix) if prompt.prefix else [])
+
+    async def _template(self, roles: tuple[str, ...]) -> list[list[int] | int]:
+        """The template's own tokens, and between them the numbers of the messages."""
+        mark = secrets.token_hex(8)
+        messages = [{"role": role, "content": f"{mark}{i};"} for i, role in enumerate(roles)]
+        rendered = (await self._post("/apply-template", {"messages": messages}))["prompt"]
+        parts: list[list[int] | int] = []
+        for number, text in enumerate(re.split(f"{mark}([0-9]+);", rendered)):
+            if number % 2:
+                parts.append(int(text))
+            elif text:
+                parts.append(await self._tokenize(text, special=True, first=number == 0))
+        return parts
+
+    async def _tokenize(
+        self, text: str, *, special: bool = False, first: bool = False
+    ) -> list[int]:
+        request = {"content": text, "parse_special": special, "add_special": first}
+        tokens: list[int] = (await self._post("/tokenize", request))["tokens"]
+        return tokens
+
+    async def _word(self, word: str) -> int:
+        if word not in self._words:
+            tokens = await self._tokenize(word)
+            if len(tokens) != 1:
+                raise EngineError(f"{word!r} is no single token of {self.name}; choose another.")
+            self._words[word] = tokens[0]
+        return self._words[word]
+
+    async def _post(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        with _translated(self.name):
+            response = await self._http.post(path, json=request)
+            _raise_for(response.status_code, response.content)
+            reply: dict[str, Any] = response.json()
+        return reply
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, request: dict[str, Any]
+    ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        with _translated(self.name):
+            async with self._http.stream("POST", path, json=request) as response:
+                if response.status_code != httpx2.codes.OK:
+                    _raise_for(response.status_code, await response.aread())
+                yield _chunks(response)
+
+
+class Sample:
+    """One sample of a call, told as its chunks come.
+
+    One that the watch has stopped costs on until none of its call is live: they end together.
+    """
+
+    def __init__(self, told: Told, *, shares_prefill: bool) -> None:
+        self._told = told
+        self._shares_prefill = shares_prefill
+        self._stopped = self._done = False
+
+    @property
+    def live(self) -> bool:
+        return not (self._stopped or self._done)
+
+    def hear(self, chunk: dict[str, Any]) -> None:
+        before = self._told.usage
+        usage = Usage(completion=chunk["tokens_predicted"] - before.completion)
+        if not before.calls:
+            prompt = chunk["tokens_evaluated"]
+            cached = prompt if self._shares_prefill else chunk["timings"]["cache_n"]
+            usage += Usage(prompt=prompt, cached=cached, calls=1)
+        self._stopped |= not self._told("" if self._stopped else chunk["content"], usage)
+        if chunk["stop"]:
+            self.end("length" if chunk["stop_type"] == "limit" else "stop")
+
+    def end(self, finish: Finish = "aborted") -> None:
+        if not self._done:
+            self._told.complete("aborted" if self._stopped else finish)
+        self._done = True
+
+
+async def _chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        field, _, data = line.partition(": ")
+        if field == "error":
+            raise EngineError("llama.cpp failed in mid-answer; its log says why.")
+        if field == "data":
+            yield json.loads(data)
+
+
+def _raise_for(status: int, body: bytes) -> None:
+    if status == httpx2.codes.OK:
+        return
+    if b"exceed_context_size" in body:
+        raise ContextLengthExceeded(
+            f"The question does not fit in {CONTEXT:,} tokens; shorten it.", "problem"
+        )
+    raise EngineError(f"llama.cpp refused a call with status {status}; its log says why.")
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.HTTPError, httpx2.StreamError, json.JSONDecodeError) as error:
+        raise EngineUnavailable(f"{name} does not answer; restart the service.") from error
+
+
+def _start(model: Path, threads: int, key: str) -> Any:  # noqa: ANN401 - the wheel is untyped
+    native: Any = import_module("xllamacpp")
+    params = native.CommonParams()
+    params.model.path = str(model)
+    params.port = 0
+    params.api_keys = [key]
+    params.n_ctx = CONTEXT
+    params.n_parallel = SLOTS
+    params.kv_unified = True
+    params.endpoint_metrics = True
+    params.cache_ram_mib = 1024
+    params.ui = False
+    params.warmup = False
+    params.verbosity = 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    try:
+        return native.Server(params)
+    except RuntimeError as error:
+        raise StartupError(
+            f"llama.cpp cannot load {model}; check that it is a GGUF file and that memory suffices."
+        ) from error

@@ -1,0 +1,260 @@
+"""Any server that speaks OpenAI's API over HTTP, as an engine: vLLM, SGLang, llama.cpp, a provider.
+
+All is streamed: a watch hears it as it comes, and closing the connection stops the server. vLLM and
+llama.cpp count aloud; elsewhere a chunk counts as one token until the last brings exact figures.
+Not covered: a tokeniser, so that `measure` is an upper bound; servers that ignore `max_tokens`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import asdict
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any, Self
+
+import httpx2
+import stamina
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
+
+from service.engines import base
+from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
+from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
+from verifier.readout import Pair, Query, Reading
+from verifier.scoring import Cost, VerifierError
+from verifier.steps import neutralise
+
+_BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
+_FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
+_DROPPED = (httpx2.NetworkError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError)
+_FOREIGN = (httpx2.HTTPError, ValidationError)
+_TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length", re.IGNORECASE)
+
+
+def _in(*paths: str) -> Any:  # noqa: ANN401 - of the type of the field it stands for
+    """A field that is found in one of these places, or None; a number counts in a list."""
+    places = ([int(s) if s.isdigit() else s for s in path.split(".")] for path in paths)
+    return Field(None, validation_alias=AliasChoices(*(AliasPath(str(p), *q) for p, *q in places)))
+
+
+class _Likely(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Heard(BaseModel, hide_input_in_errors=True):
+    """What we need of any answer: a chunk of chat or text, a rendered prompt, a list of models."""
+
+    text: str | None = _in("choices.0.delta.content", "choices.0.text")
+    thought: str | None = _in("choices.0.delta.reasoning_content", "choices.0.delta.reasoning")
+    ending: str | None = _in("choices.0.finish_reason")
+    read: int | None = _in("usage.prompt_tokens")
+    prefilled: int | None = _in("timings.prompt_n")
+    cached: int | None = _in("usage.prompt_tokens_details.cached_tokens", "timings.cache_n")
+    written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
+    likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
+    prompt: str = ""
+    data: list[dict[str, Any]] = []
+
+    def since(self, told: Usage) -> Usage:
+        """What it cost since `told`. Who counts no token of the prompt does not count at all."""
+        cached = self.cached or 0
+        if prompt := self.read or cached + (self.prefilled or 0):
+            return Usage(prompt, cached, self.written or 0, calls=1) - told
+        return Usage(completion=int(bool(self.text or self.thought)), calls=1 - told.calls)
+
+
+def _again(error: Exception) -> bool | float:
+    """Whether to send it once more, as nothing was generated; a number: after so many seconds."""
+    if not isinstance(error, httpx2.HTTPStatusError):
+        return isinstance(error, _DROPPED)
+    headers = error.response.headers
+    if error.response.status_code not in (429, 503) or headers.get("x-should-retry") == "false":
+        return False
+    after = headers.get("retry-after", "")
+    with suppress(ValueError):
+        wait = parsedate_to_datetime(after).timestamp() - time() if "," in after else float(after)
+        return wait <= 10 and max(wait, 0.0)
+    return True
+
+
+class RemoteEngine:
+    """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
+
+    def __init__(
+        self, url: str, model: str | None, key: str | None, timeout: float, concurrency: int
+    ) -> None:
+        address = httpx2.URL(url.rstrip("/").removesuffix("/v1"))
+        place = address.copy_with(userinfo=b"", query=None, fragment=None)
+        self.name = model or ""
+        self.begins_turns = False
+        self._server = ""
+        self._place = f"the engine at {place}"
+        self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
+        self._slots = asyncio.Semaphore(concurrency)
+        self._client = httpx2.AsyncClient(
+            base_url=place,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+            auth=(address.username, address.password) if address.userinfo else None,
+            timeout=httpx2.Timeout(timeout, connect=5.0, pool=None),
+            limits=httpx2.Limits(),
+        )
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        model: str | None = None,
+        key: str | None = None,
+        timeout: float = 120.0,  # noqa: ASYNC109 - from chunk to chunk, not of this call
+        concurrency: int = 64,
+        begins_turns: bool | None = None,
+    ) -> Self:
+        """Raises `EngineUnavailable` if nothing answers there, `EngineError` if it is no engine."""
+        engine = cls(url, model, key, timeout, concurrency)
+        try:
+            cards = (await engine._ask("GET", "/v1/models")).data
+            if not cards:
+                raise EngineError(f"{engine._place} lists no model; start it with one")
+        except EngineError:
+            await engine.close()
+            raise
+        card = next((card for card in cards if card.get("id") == model), cards[0])
+        engine.name = model or card.get("id", "")
+        engine._server = server = card.get("owned_by", "")
+        engine.begins_turns = server in _BEGIN_TURNS if begins_turns is None else begins_turns
+        return engine
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = base.unwatched
+    ) -> list[Completion]:
+        losses: list[Exception] = []
+
+        async def sample(index: int, prompt: Prompt) -> Completion:
+            told = Told(watch, index)
+            try:
+                async with self._slots:
+                    return await self._follow(prompt, base.at(sampling, index), told)
+            except _FOREIGN as e:
+                if isinstance(e, httpx2.HTTPStatusError) and 400 <= e.response.status_code < 429:
+                    raise self._ours(e) from e  # our fault, and so the same for every sample
+                losses.append(e)
+                return told.complete("failed")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(sample(*pair)) for pair in enumerate(prompts)]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        if losses and len(losses) == len(prompts):
+            raise self._ours(losses[0]) from losses[0]
+        return [task.result() for task in tasks]
+
+    async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
+        """A token takes a byte at least; what a chat template adds to a text is less than 64."""
+        turns = [(*(m.content for m in prompt.messages), prompt.prefix) for prompt in prompts]
+        return [sum(len(neutralise(text).encode()) + 64 for text in turn) for turn in turns]
+
+    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
+        """Odds among the likeliest tokens; one not named counts as likely as the last of them."""
+        sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+        try:
+            path, body = await self._request(base.turns(query), sampling)
+            del body["stream"], body["stream_options"]
+            body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
+            heard = await self._ask("POST", path, body)
+        except ServiceError as error:
+            raise VerifierError(f"{self.name} gave no reading: {error}") from error
+        logs = {each.token: each.logprob for each in heard.likely or ()}
+        if not all(yes in logs or no in logs for yes, no in pairs):
+            raise VerifierError(f"{self.name} names no log-probability of {pairs}")
+        least = min(logs.values())
+        gaps = (logs.get(yes, least) - logs.get(no, least) for yes, no in pairs)
+        spent = heard.since(Usage())
+        return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), Cost(spent.computed, 1))
+
+    async def weigh(self, query: Query) -> int:
+        return sum(await self.measure([base.turns(query)]))
+
+    async def check(self) -> None:
+        await self._ask("GET", "/v1/models")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
+        path, body = await self._request(prompt, sampling)
+        going, ending = True, None
+        try:
+            async with aclosing(await self._patiently(self._send, "POST", path, body)) as response:
+                async for event in httpx2.EventSource(response):
+                    if event.data in ("", "[DONE]"):
+                        continue  # to the end: a connection that was not read out is not used again
+                    chunk = _Heard.model_validate_json(event.data)
+                    ending = ending or chunk.ending
+                    text, spent = chunk.text or "", chunk.since(told.usage)
+                    going = told(text, spent) if text or spent != Usage() else going
+                    if not (going or ending):
+                        break
+        finally:
+            if told.usage.calls and not told.usage.prompt:
+                told("", Usage(prompt=sum(await self.measure([prompt]))))
+        if going and ending not in _FINISH:
+            raise httpx2.RemoteProtocolError("the stream has no ending")
+        return told.complete(_FINISH.get(ending, "aborted"))
+
+    async def _request(self, prompt: Prompt, sampling: Sampling) -> tuple[str, dict[str, Any]]:
+        """Where to send what, for the server to go on behind the prefix."""
+        messages = [{"role": m.role, "content": neutralise(m.content)} for m in prompt.messages]
+        prefix = neutralise(prompt.prefix)
+        if prefix and not self.begins_turns:
+            raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
+        body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}
+        body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
+        if self._server == "vllm":
+            body["stream_options"]["continuous_usage_stats"] = True
+        if self._server == "llamacpp" and self.begins_turns:
+            rendered = await self._ask("POST", "/apply-template", body | {"messages": messages})
+            own = {"prompt": rendered.prompt + prefix, "timings_per_token": True}
+            return "/v1/completions", body | own
+        if prefix:
+            messages.append({"role": "assistant", "content": prefix})
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return "/v1/chat/completions", body | {"messages": messages}
+
+    async def _ask(self, method: str, path: str, body: object = None) -> _Heard:
+        try:
+            response = await self._patiently(self._send, method, path, body)
+            return _Heard.model_validate_json(await response.aread())
+        except _FOREIGN as error:
+            raise self._ours(error) from error
+
+    async def _send(self, method: str, path: str, body: object) -> httpx2.Response:
+        request = self._client.build_request(method, path, json=body)
+        response = await self._client.send(request, stream=True)
+        if not response.is_success:
+            await response.aread()
+            response.raise_for_status()
+        return response
+
+    def _ours(self, error: Exception) -> ServiceError:
+        """What an error means to us. The server's own words stay behind: they may echo a prompt."""
+        if isinstance(error, (httpx2.ConnectError, httpx2.TimeoutException)):
+            return EngineUnavailable(f"{self._place} does not answer; check that it runs")
+        if not isinstance(error, httpx2.HTTPStatusError):
+            return EngineError(f"{self._place} gave no whole answer; check its URL and its log")
+        match error.response.status_code:
+            case 400 if _TOO_LONG.search(error.response.text):
+                return ContextLengthExceeded("this is too long for the model; shorten it")
+            case 401 | 403:
+                return EngineError(f"{self._place} refused our key; set SUREFOOT_ENGINE_KEY")
+            case 404:
+                return EngineError(f"{self._place} knows no model {self.name!r}; check the name")
+            case 429 | 503:
+                return EngineUnavailable(f"{self._place} is overloaded; try again later")
+            case status:
+                return EngineError(f"{self._place} answered with status {status}; see its log")

@@ -1,0 +1,67 @@
+"""Everything that can go wrong, once, with the status a caller sees.
+
+    ServiceError                  500
+    ├── InvalidRequest            400   the request cannot be served as it stands
+    │   └── ContextLengthExceeded 400
+    ├── EngineError               502   the engine answered, with nonsense or a refusal
+    │   └── EngineUnavailable     503   the engine does not answer; worth a retry
+    ├── VerifierUnavailable       503   the verifier does not answer; worth a retry
+    ├── DeadlineExceeded          504   time ran out with nothing to show
+    └── StartupError              -     the service cannot start: a sentence for the terminal
+
+A message is one sentence that says what happened and what to do. It never holds a caller's input
+or an internal detail: those go to the log, under the request's id.
+"""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    status = 500
+    type = "server_error"
+    code = "server_error"
+    retryable = False
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(ServiceError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class EngineError(ServiceError):
+    status = 502
+    type = "engine_error"
+    code = "engine_error"
+
+
+class EngineUnavailable(EngineError):
+    status = 503
+    code = "engine_unavailable"
+    retryable = True
+
+
+class VerifierUnavailable(ServiceError):
+    status = 503
+    type = "verifier_error"
+    code = "verifier_unavailable"
+    retryable = True
+
+
+class DeadlineExceeded(ServiceError):
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
+
+
+class StartupError(ServiceError):
+    code = "startup_error"
