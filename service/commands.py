@@ -1,0 +1,161 @@
+"""The server's share of the `surefoot` command: `serve` and `models`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # `surefoot --help` must not pay for the server
+    from service.catalogue import Catalogue
+    from service.settings import Settings
+
+SMALL = "qwen2.5-coder-0.5b"
+DEFAULTS = ["qwen2.5-coder-1.5b", SMALL]
+
+Small = Annotated[bool, typer.Option("--small", help="Use the 0.5B model as policy and verifier.")]
+
+
+def serve(
+    engine: Annotated[str | None, typer.Option(help="llamacpp, remote or scripted.")] = None,
+    model: Annotated[str | None, typer.Option(help="The policy: a model's name or file.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="judge or readout.")] = None,
+    verifier_model: Annotated[str | None, typer.Option(help="The verifier's model.")] = None,
+    small: Small = False,
+    engine_url: Annotated[str | None, typer.Option(help="Base URL of a remote engine.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+) -> None:
+    """Start the service and stay. Settings come from SUREFOOT_… variables; options go first."""
+    if small:
+        model, verifier_model = SMALL, SMALL
+    with _explained():
+        settings = _settings(
+            engine=engine,
+            model=model,
+            verifier=verifier,
+            verifier_model=verifier_model,
+            engine_url=engine_url,
+            host=host,
+            port=port,
+        )
+        _run(settings)
+
+
+models = typer.Typer(help="The models at hand, and where they come from.", no_args_is_help=True)
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the catalogue: name, size, licence, and where each model lies."""
+    with _explained():
+        catalogue = _catalogue()
+        for name in catalogue.names():
+            model, path = catalogue.get(name), catalogue.path(name)
+            where = path or f"not here; surefoot models pull {name}"
+            typer.echo(f"{name}  {model.size / 1e6:,.0f} MB  {model.licence}  {where}")
+
+
+@models.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: what serve needs.")] = None,
+    small: Small = False,
+) -> None:
+    """Fetch models, resuming where an earlier pull ended, and verify them."""
+    with _explained():
+        catalogue = _catalogue()
+        for name in names or ([SMALL] if small else DEFAULTS):
+            if catalogue.path(name) is None:
+                _pull(catalogue, name)
+            typer.echo(f"{name}: {catalogue.path(name)}")
+
+
+@models.command()
+def path(name: str) -> None:
+    """Print where a model lies; fails if it is not here."""
+    with _explained():
+        typer.echo(str(_catalogue().resolve(name)))
+
+
+def _settings(**given: object) -> Settings:
+    from pydantic import ValidationError
+
+    from service.errors import StartupError
+    from service.settings import Settings
+
+    try:
+        return Settings.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise StartupError(f"The setting {name} cannot be used: {first['msg']}.") from error
+
+
+def _catalogue() -> Catalogue:
+    from service.catalogue import Catalogue
+
+    return Catalogue.load(_settings().folder)
+
+
+def _pull(catalogue: Catalogue, name: str) -> None:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TimeRemainingColumn()) as bars:
+        bar = bars.add_task(name, total=catalogue.get(name).size)
+
+        def progress(done: int, total: int, source: str) -> None:
+            bars.update(bar, completed=done, total=total, description=f"{name} from {source}")
+
+        catalogue.pull(name, progress)
+
+
+def _run(settings: Settings) -> None:
+    import uvicorn
+
+    from service.app import create_app, load
+
+    logging.basicConfig(level=logging.ERROR)
+
+    async def main() -> None:
+        with _listening(settings) as listener:
+            app = create_app(*await load(settings))
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+            host, port = listener.getsockname()[:2]
+            typer.echo(f"Surefoot is ready on http://{host}:{port}")
+            await uvicorn.Server(config).serve(sockets=[listener])
+
+    factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    from service.errors import StartupError
+
+    try:
+        listener = socket.create_server((settings.host, settings.port))
+    except OSError as error:
+        raise StartupError(
+            f"Port {settings.port} on {settings.host} cannot be had; choose another with --port."
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What keeps a command from running is told in one sentence, with exit code 4."""
+    from service.errors import ServiceError
+
+    try:
+        yield
+    except ServiceError as error:
+        typer.echo(f"surefoot: {error.message}", err=True)
+        raise typer.Exit(4) from error

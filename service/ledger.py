@@ -1,0 +1,215 @@
+"""The only keeper of a request's budget: grants before a call, records while it runs.
+
+Engine and verifier reach a strategy already metered, so no strategy holds budget code. What is
+granted is held back until the call ends; what it did not use returns. Tokens are recorded as the
+engine tells them, so a call that is cancelled has paid for what it generated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from service.engines.base import (
+    Backend,
+    Completion,
+    Delta,
+    Prompt,
+    Sampling,
+    Usage,
+    Watch,
+    at,
+    unwatched,
+)
+from verifier.scoring import Chain, Cost, Verdict, VerifierBackend, checked
+
+Limit = Literal["token_budget", "compute_budget", "deadline"]
+
+
+class BudgetExhausted(Exception):
+    """Nothing is left to grant; `limit` says of what."""
+
+    def __init__(self, limit: Limit) -> None:
+        super().__init__(limit)
+        self.limit: Limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`max_tokens` bounds what is generated, `max_compute_tokens` all that is computed."""
+
+    max_tokens: int
+    max_compute_tokens: int | None
+    deadline_ms: int
+
+
+@dataclass(slots=True)
+class Hold:
+    """What one call may still use of its grant."""
+
+    tokens: int
+    compute: int
+
+
+class Ledger:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.policy = Usage()
+        self.verifier = Cost()
+        self.wasted = 0
+        self.exhausted: Limit | None = None
+        self._deadline = time.monotonic() + budget.deadline_ms / 1000
+        self._holds: list[Hold] = []
+
+    @property
+    def seconds_left(self) -> float:
+        return self._deadline - time.monotonic()
+
+    @property
+    def computed(self) -> int:
+        """Prefill that was not cached, tokens generated, tokens of the verifier."""
+        return self.policy.computed + self.verifier.tokens
+
+    @property
+    def tokens_left(self) -> int:
+        held = sum(hold.tokens for hold in self._holds)
+        return self.budget.max_tokens - self.policy.completion - held
+
+    @property
+    def compute_left(self) -> float:
+        if self.budget.max_compute_tokens is None:
+            return float("inf")
+        return self.budget.max_compute_tokens - self.computed - sum(h.compute for h in self._holds)
+
+    def grant(self, weights: Sequence[int], ask: int) -> tuple[int, int]:
+        """How many of the prompts may run now, and how many tokens each may generate.
+
+        As many as can have all they ask; else the first alone, with what is left. Raises
+        `BudgetExhausted` when that is nothing.
+        """
+        self.demand_time()
+        tokens, compute = self.tokens_left, self.compute_left
+        first = int(min(ask, tokens, compute - weights[0]))
+        if first < 1:
+            raise self.exhaust("token_budget" if tokens < 1 else "compute_budget")
+        count = 0
+        for weight in weights:
+            tokens -= ask
+            compute -= weight + ask
+            if tokens < 0 or compute < 0:
+                break
+            count += 1
+        return (count, ask) if count else (1, first)
+
+    def demand_time(self) -> None:
+        if self.seconds_left <= 0:
+            raise self.exhaust("deadline")
+
+    def exhaust(self, limit: Limit) -> BudgetExhausted:
+        self.exhausted = limit
+        return BudgetExhausted(limit)
+
+    @contextmanager
+    def hold(self, tokens: int, compute: int) -> Iterator[Hold]:
+        """Keep a grant back while its call runs."""
+        hold = Hold(tokens, compute)
+        self._holds.append(hold)
+        try:
+            yield hold
+        finally:
+            self._holds.remove(hold)
+
+    def record(self, usage: Usage, hold: Hold) -> None:
+        self.policy += usage
+        hold.tokens -= usage.completion
+        hold.compute -= usage.computed
+
+
+class MeteredEngine:
+    """An engine under a ledger: a call is granted `min(what it asks, what is left)`.
+
+    Prompts that cannot all have what they ask run in waves, so that what the first leave over
+    serves the next; those that find nothing left come back empty.
+    """
+
+    def __init__(self, backend: Backend, ledger: Ledger) -> None:
+        self._backend = backend
+        self._ledger = ledger
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        weights = await self._weigh(prompts)
+        done: list[Completion] = []
+        while len(done) < len(prompts):
+            start = len(done)
+            try:
+                count, tokens = self._ledger.grant(weights[start:], sampling.max_tokens)
+            except BudgetExhausted:
+                if not done:
+                    raise
+                return done + [_refused(index, watch) for index in range(start, len(prompts))]
+            wave = prompts[start : start + count]
+            granted = replace(at(sampling, start), max_tokens=tokens)
+            compute = sum(weights[start : start + count]) + tokens * count
+            done += await self._run(wave, granted, compute, _shifted(watch, start))
+            if tokens < sampling.max_tokens and done[-1].finish == "length":
+                self._ledger.exhaust("token_budget")
+        return done
+
+    async def _weigh(self, prompts: Sequence[Prompt]) -> list[int]:
+        if self._ledger.budget.max_compute_tokens is None:
+            return [0] * len(prompts)
+        return await self._backend.measure(prompts)
+
+    async def _run(
+        self, prompts: Sequence[Prompt], sampling: Sampling, compute: int, watch: Watch
+    ) -> list[Completion]:
+        ledger, spent = self._ledger, 0
+        with ledger.hold(sampling.max_tokens * len(prompts), compute) as hold:
+
+            def record(delta: Delta) -> bool:
+                nonlocal spent
+                ledger.record(delta.usage, hold)
+                spent += delta.usage.completion
+                return watch(delta)
+
+            finished = False
+            try:
+                completions = await self._backend.complete(prompts, sampling, record)
+                finished = True
+            finally:
+                ledger.wasted += 0 if finished else spent
+        return completions
+
+
+def _shifted(watch: Watch, start: int) -> Watch:
+    return lambda delta: watch(replace(delta, index=delta.index + start))
+
+
+def _refused(index: int, watch: Watch) -> Completion:
+    watch(Delta(index, "", Usage(), "length"))
+    return Completion("", "length", Usage())
+
+
+class MeteredVerifier:
+    """A verifier under a ledger. Its tokens count against the compute budget alone."""
+
+    def __init__(self, backend: VerifierBackend, ledger: Ledger) -> None:
+        self._backend = backend
+        self._ledger = ledger
+
+    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+        ledger, most = self._ledger, 0
+        ledger.demand_time()
+        if ledger.budget.max_compute_tokens is not None:
+            most = sum(await self._backend.measure(chains))
+            if most > ledger.compute_left:
+                raise ledger.exhaust("compute_budget")
+        with ledger.hold(0, most):
+            verdicts = checked(chains, await self._backend.score(chains))
+        ledger.verifier = sum((verdict.cost for verdict in verdicts), ledger.verifier)
+        return verdicts

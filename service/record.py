@@ -1,0 +1,106 @@
+"""What happened in one solve, gathered from its events: rounds, candidates, the best path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field, replace
+from statistics import fmean
+
+from service.engines.base import Usage
+from service.ledger import Limit
+from service.solution import (
+    CandidateFound,
+    Drafted,
+    Event,
+    Path,
+    Revised,
+    Solution,
+    Step,
+    StepWritten,
+    Verified,
+    Warned,
+)
+from verifier.scoring import Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A draft or a revision: steps kept, number of the first weak one, that step's score."""
+
+    round: int
+    kept: int
+    first_weak: int | None
+    score: float | None
+    tokens: int
+
+
+@dataclass(slots=True)
+class Record:
+    rounds: dict[int, Round] = field(default_factory=dict)
+    drafts: list[Path] = field(default_factory=list)
+    candidates: list[CandidateFound] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    verifying: list[Cost] = field(default_factory=list)
+    """What verifying each draft cost."""
+    _seen: dict[tuple[int, int], tuple[Path, bool]] = field(default_factory=dict)
+    _growing: list[StepWritten] = field(default_factory=list)
+
+    def hear(self, event: Event) -> None:
+        match event:
+            case StepWritten():
+                self._growing.append(event)
+            case Drafted(path):
+                self.drafts.append(path)
+                self._written(path, kept=0)
+            case Revised(path, kept):
+                self._written(path, kept)
+            case Verified(path, weak, cost):
+                self._verified(path, weak, cost)
+            case CandidateFound():
+                self.candidates.append(event)
+            case Warned(message):
+                if message not in self.warnings:
+                    self.warnings.append(message)
+
+    def best(self, limit: Limit) -> Solution | None:
+        """The best path seen when a limit ended the solve; None if there is none at all."""
+        seen = list(self._seen.values()) or [(path, False) for path in self._unfinished()]
+        if not seen:
+            return None
+        path, verified = max(
+            seen, key=lambda it: (it[1], it[0].answer is not None, it[0].score("last") or 0.0)
+        )
+        return Solution(path, verified, path.score("last") if path.steps else None, limit)
+
+    def mean_draft(self) -> tuple[Usage, Cost]:
+        """What one sample of Best-of-N costs, judged by this solve's own drafts: policy, verifier.
+
+        A solve that verified no draft is charged one prefill of question and path for each.
+        """
+        if not self.drafts:
+            return Usage(), Cost()
+        completion = round(fmean(path.usage.completion for path in self.drafts))
+        prompt = self.drafts[0].usage.prompt
+        costs = self.verifying or [Cost(prompt + completion, 1)]
+        verifying = Cost(*(round(fmean(each)) for each in zip(*map(astuple, costs), strict=True)))
+        return Usage(prompt, 0, completion, 1), verifying
+
+    def _written(self, path: Path, kept: int) -> None:
+        before = self.rounds.get(path.round, Round(path.round, kept, None, None, 0))
+        self.rounds[path.round] = replace(before, tokens=before.tokens + path.usage.completion)
+        self._seen[path.sample, path.round] = (path, False)
+
+    def _verified(self, path: Path, weak: int | None, cost: Cost) -> None:
+        self._seen[path.sample, path.round] = (path, weak is None)
+        if path.round == 0:
+            self.verifying.append(cost)
+        if len(self.drafts) == 1 and weak is not None:
+            doubted = replace(
+                self.rounds[path.round], first_weak=weak + 1, score=path.correct(weak)
+            )
+            self.rounds[path.round] = doubted
+
+    def _unfinished(self) -> Sequence[Path]:
+        """The steps that were written of the first draft, when no path came to its end."""
+        steps = [Step(event.text, 0) for event in self._growing if event.sample == 0]
+        return [Path(steps=tuple(steps))] if steps else []

@@ -1,0 +1,103 @@
+"""Every response that is no success: one envelope, never the caller's input, never an internal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InvalidRequest, ServiceError
+
+log = logging.getLogger(__name__)
+
+MOST_ERRORS = 10
+MOST_BYTES = 2_000_000
+HTTP = {
+    404: ("not_found", "There is nothing at this path; see /docs."),
+    405: ("method_not_allowed", "This path does not take that method; see /docs."),
+    413: ("body_too_large", "The body is over 2 MB; send less."),
+}
+
+
+class BodyLimit:
+    """Stops reading a body at 2 MB, announced or not; the failure takes the way of all others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MOST_BYTES:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def envelope(error: ServiceError) -> dict[str, dict[str, str | None]]:
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def failure(error: BaseException) -> ServiceError:
+    """The error as callers may see it; what they may not see goes to the log."""
+    if isinstance(error, ServiceError):
+        return error
+    log.error("a solve failed", exc_info=error)
+    return ServiceError("The service failed; its log says why.")
+
+
+def handle(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _service_error)
+
+
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
+    seen = failure(error)
+    headers = {"x-should-retry": "true" if seen.retryable else "false"}
+    if seen.retryable:
+        headers["Retry-After"] = "5"
+    return JSONResponse(envelope(seen), seen.status, headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    wrong = error.errors()[:MOST_ERRORS]
+    message = "; ".join(f"{_where(each)}: {_what(each)}" for each in wrong)
+    return await _service_error(request, InvalidRequest(message, _where(wrong[0])))
+
+
+def _where(wrong: Mapping[str, object]) -> str:
+    parts = wrong["loc"]
+    assert isinstance(parts, tuple)
+    return ".".join(str(part) for part in parts[1:])
+
+
+def _what(wrong: Mapping[str, object]) -> str:
+    return str(wrong["msg"]).removeprefix("Value error, ")
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code, message = HTTP.get(error.status_code, ("invalid_request", "The request cannot be read."))
+    kind = "invalid_request_error"
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return JSONResponse(body, error.status_code, error.headers)

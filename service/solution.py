@@ -1,0 +1,186 @@
+"""Paths and what a strategy says of them on the way: frozen values, no behaviour but arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from service.engines.base import Usage
+from verifier import answers, steps
+from verifier.scoring import Aggregate, Cost, Score, path_score
+
+NOTHING = Usage()
+
+StopReason = Literal[
+    "accepted",  # StepCo: nothing left to doubt
+    "max_rounds",  # StepCo: doubts left after the last revision
+    "repeated",  # StepCo, stop="repeated": two answers in a row were equal
+    "unchanged",  # StepCo: greedy sampling wrote the same path again, as it must
+    "sampled",  # the sampling strategies: all samples drawn
+    "token_budget",
+    "compute_budget",
+    "deadline",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a path; `round` is the one that wrote it (0: the draft)."""
+
+    text: str
+    round: int
+    score: Score | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A policy's answer in steps.
+
+    `text` is the assistant's turn as it was written and `starts` the offset of every step's body in
+    it, so that a kept prefix is cut from the very characters (and tokens) the engine has cached.
+    `usage` is that of the call that wrote the path's last part, in round `round`.
+    """
+
+    text: str = ""
+    steps: tuple[Step, ...] = ()
+    starts: tuple[int, ...] = ()
+    answer: str | None = None
+    usage: Usage = NOTHING
+    round: int = 0
+    sample: int = 0
+
+    @classmethod
+    def parse(cls, text: str, *, round: int = 0, sample: int = 0, usage: Usage = NOTHING) -> Path:
+        """Split a turn that one call wrote."""
+        pieces = steps.split(text)
+        return cls(
+            text=text,
+            steps=tuple(Step(piece.text, round) for piece in pieces),
+            starts=tuple(piece.start for piece in pieces),
+            answer=answers.extract(text),
+            usage=usage,
+            round=round,
+            sample=sample,
+        )
+
+    def resumed(self, kept: int, suffix: str, round: int, usage: Usage) -> Path:
+        """This path with its first `kept` steps as they are and `suffix` written behind them."""
+        prefix = self.prefix(kept)
+        whole = Path.parse(prefix + suffix, round=round, sample=self.sample, usage=usage)
+        if not kept:
+            return whole
+        fresh = [
+            pair for pair in zip(whole.steps, whole.starts, strict=True) if pair[1] >= len(prefix)
+        ]
+        if not fresh and suffix.strip():
+            fresh = [(Step(suffix.strip(), round), len(prefix))]
+        return replace(
+            whole,
+            steps=(*self.steps[:kept], *(step for step, _ in fresh)),
+            starts=(*self.starts[:kept], *(start for _, start in fresh)),
+        )
+
+    def scored(self, scores: Sequence[Score]) -> Path:
+        pairs = zip(self.steps, scores, strict=True)
+        return replace(self, steps=tuple(replace(step, score=score) for step, score in pairs))
+
+    def prefix(self, kept: int) -> str:
+        """The turn up to where the body of step number `kept` (from 0) begins."""
+        if kept == 0:
+            return steps.OPENING
+        if kept < len(self.starts):
+            return self.text[: self.starts[kept]]
+        return f"{self.text.rstrip()}\n{steps.label(kept + 1)}"
+
+    def correct(self, index: int) -> float | None:
+        """The correctness of a step; None where it is unscored or not there."""
+        score = self.steps[index].score if index < len(self.steps) else None
+        return None if score is None else score.correct
+
+    def first_weak(self, threshold: float, since: int = 0) -> int | None:
+        """The first step from `since` on whose correctness is doubted; None if there is no doubt.
+
+        A path without steps or without an answer is never beyond doubt: its last step is weak.
+        """
+        for index in range(since, len(self.steps)):
+            correct = self.correct(index)
+            if correct is None or correct < threshold:
+                return index
+        return None if self.steps and self.answer is not None else max(len(self.steps) - 1, since)
+
+    def score(self, aggregate: Aggregate) -> float | None:
+        """The path's value; None while any step is unscored."""
+        values = [step.score.value for step in self.steps if step.score is not None]
+        return path_score(values, aggregate) if len(values) == len(self.steps) else None
+
+
+def best(paths: Sequence[Path], aggregate: Aggregate) -> Path:
+    """The path of the highest value among those with an answer; the earliest of equals."""
+    return max(paths, key=lambda path: (path.answer is not None, path.score(aggregate) or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a strategy chose, how sure the verifier is of it, and why the strategy ended."""
+
+    path: Path
+    verified: bool
+    score: float | None
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class StepWritten:
+    """The policy has finished writing a step of a path that is still growing."""
+
+    round: int
+    sample: int
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A path was written from scratch."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """A path was written anew from step `kept` on, whose correctness was `score`."""
+
+    path: Path
+    kept: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A path was scored; `weak` is the first step in doubt, None if there is none."""
+
+    path: Path
+    weak: int | None
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFound:
+    """One of several samples, with the value it is chosen by, if it has one."""
+
+    sample: int
+    answer: str | None
+    score: float | None
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something was not done as asked; a sentence for the response's `warnings`."""
+
+    message: str
+
+
+Event = StepWritten | Drafted | Revised | Verified | CandidateFound | Warned
+Listener = Callable[[Event], None]

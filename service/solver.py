@@ -1,0 +1,173 @@
+"""All that routes may call: a strategy on a question under a budget, a baseline beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from service.engines.base import Backend, Usage
+from service.errors import DeadlineExceeded, InvalidRequest, VerifierUnavailable
+from service.ledger import Budget, BudgetExhausted, Ledger, MeteredEngine, MeteredVerifier
+from service.record import Record
+from service.solution import Event, Listener, Solution
+from service.strategies import AnyStrategy, BestOfN
+from service.strategies.attempt import Attempt, Question
+from verifier.answers import Grader
+from verifier.scoring import Cost, VerifierBackend, VerifierError
+
+BASELINE = BestOfN()  # what StepCo's paper compares with: Best-of-10
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    question: Question
+    strategy: AnyStrategy
+    budget: Budget
+    baseline: Literal["none", "estimate", "measure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What Best-of-N spent on the same question, or would have.
+
+    `saving` is 1 - this solve's total / the baseline's total; it may be negative.
+    """
+
+    strategy: str
+    n: int
+    kind: Literal["estimated", "measured"]
+    policy: Usage
+    verifier: Cost
+    total: int
+    saving: float
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    id: str
+    strategy: str
+    solution: Solution
+    record: Record
+    ledger: Ledger
+    baseline: Baseline | None
+    seconds: float
+
+
+class Solver:
+    def __init__(self, engine: Backend, verifier: VerifierBackend, grader: Grader) -> None:
+        self.engine = engine
+        self.verifier = verifier
+        self._grader = grader
+
+    async def solve(self, task: Task, tell: Listener) -> Report:
+        """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
+        started = time.monotonic()
+        record, ledger = Record(), Ledger(task.budget)
+
+        def heard(event: Event) -> None:
+            record.hear(event)
+            tell(event)
+
+        solution = await self._run(task.strategy, task.question, ledger, record, heard)
+        seconds = time.monotonic() - started
+        baseline = await self._baseline(task, record, ledger)
+        name = f"solve-{uuid.uuid4().hex}"
+        return Report(name, task.strategy.name, solution, record, ledger, baseline, seconds)
+
+    async def check(self) -> None:
+        """Return if engine and verifier answer."""
+        await self.engine.check()
+        try:
+            await self.verifier.check()
+        except VerifierError as error:
+            raise _unavailable() from error
+
+    async def _run(
+        self,
+        strategy: AnyStrategy,
+        question: Question,
+        ledger: Ledger,
+        record: Record,
+        tell: Listener,
+    ) -> Solution:
+        attempt = Attempt(
+            question,
+            MeteredEngine(self.engine, ledger),
+            MeteredVerifier(self.verifier, ledger),
+            self._grader,
+            tell,
+            self.engine.begins_turns,
+        )
+        limit = asyncio.timeout(ledger.seconds_left)
+        try:
+            async with limit:
+                solution = await strategy.solve(attempt)
+            return replace(solution, stop_reason=ledger.exhausted or solution.stop_reason)
+        except BudgetExhausted as error:
+            return record.best(error.limit) or _nothing(error.limit)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return record.best("deadline") or _nothing("deadline")
+        except VerifierError as error:
+            raise _unavailable() from error
+
+    async def _baseline(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
+        match task.baseline:
+            case "none":
+                return None
+            case "estimate":
+                return _estimated(record, ledger.computed)
+            case "measure":
+                return await self._measured(task, record, ledger)
+
+    async def _measured(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
+        """Best-of-N, really run, in what is left of the deadline and under a budget of its own."""
+        tokens = BASELINE.n * task.question.sampling.max_tokens
+        own = Ledger(Budget(tokens, None, max(0, int(1000 * ledger.seconds_left))))
+        drawn = Record()
+        try:
+            solution = await self._run(BASELINE, task.question, own, drawn, drawn.hear)
+        except DeadlineExceeded:
+            record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
+            return None
+        if own.exhausted:
+            record.warnings.append("The measured baseline was cut short; raise deadline_ms.")
+        answer = solution.path.answer
+        return _baseline("measured", own.policy, own.verifier, ledger.computed, answer)
+
+
+def _estimated(record: Record, spent: int) -> Baseline:
+    sample, cost = record.mean_draft()
+    n = BASELINE.n
+    policy = Usage(n * sample.prompt, (n - 1) * sample.prompt, n * sample.completion, n)
+    return _baseline("estimated", policy, Cost(n * cost.tokens, n * cost.calls), spent)
+
+
+def _baseline(
+    kind: Literal["estimated", "measured"],
+    policy: Usage,
+    verifier: Cost,
+    spent: int,
+    answer: str | None = None,
+) -> Baseline:
+    total = policy.computed + verifier.tokens
+    saving = 1 - spent / total if total else 0.0
+    return Baseline(BASELINE.name, BASELINE.n, kind, policy, verifier, total, saving, answer)
+
+
+def _nothing(limit: str) -> Solution:
+    if limit == "deadline":
+        raise DeadlineExceeded("The deadline passed before a step was written; raise deadline_ms.")
+    raise InvalidRequest(
+        "The compute budget is smaller than the question and one token; raise it.",
+        "budget.max_compute_tokens",
+    )
+
+
+def _unavailable() -> VerifierUnavailable:
+    return VerifierUnavailable("The verifier does not answer; look at the service's log.")

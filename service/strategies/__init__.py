@@ -1,0 +1,19 @@
+"""Ways to spend tokens on one question, by name."""
+
+from __future__ import annotations
+
+from service.strategies.best_of_n import BestOfN
+from service.strategies.self_consistency import SelfConsistency
+from service.strategies.single import Single
+from service.strategies.stepco import StepCo
+
+__all__ = ["STRATEGIES", "AnyStrategy", "BestOfN", "SelfConsistency", "Single", "StepCo"]
+
+AnyStrategy = Single | SelfConsistency | BestOfN | StepCo
+
+STRATEGIES: dict[str, type[AnyStrategy]] = {
+    "stepco": StepCo,
+    "best_of_n": BestOfN,
+    "self_consistency": SelfConsistency,
+    "single": Single,
+}

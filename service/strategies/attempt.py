@@ -1,0 +1,217 @@
+"""One question being solved: what a strategy may do, in the words of the method.
+
+It turns drafts and revisions into prompts, completions into paths, paths into verdicts, and tells
+the listener of each. Budgets, batching and tokens are the business of what it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, TypeVar
+
+from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
+from service.errors import EngineError
+from service.solution import (
+    CandidateFound,
+    Drafted,
+    Listener,
+    Path,
+    Revised,
+    StepWritten,
+    Verified,
+    Warned,
+)
+from service.strategies import prompts
+from verifier import steps
+from verifier.answers import Grader
+from verifier.scoring import Chain, Verdict, Verifier
+
+SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
+
+Written = TypeVar("Written", Drafted, Revised)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: the conversation for the policy, its last user turn for the verifier."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+    @property
+    def text(self) -> str:
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+    def instructed(self) -> tuple[Message, ...]:
+        """The conversation, its system turn led by our step format."""
+        own = "\n\n".join(m.content for m in self.messages if m.role == "system")
+        system = f"{prompts.FORMAT}\n\n{own}" if own else prompts.FORMAT
+        return (Message("system", system), *(m for m in self.messages if m.role != "system"))
+
+
+class Attempt:
+    def __init__(
+        self,
+        question: Question,
+        engine: Engine,
+        verifier: Verifier,
+        grader: Grader,
+        tell: Listener,
+        begins_turns: bool,
+    ) -> None:
+        self.tell = tell
+        self._question = question
+        self._engine = engine
+        self._verifier = verifier
+        self._grader = grader
+        self._begins_turns = begins_turns
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the same prompt always gets the same completion."""
+        return self._question.sampling.temperature == 0
+
+    async def draft(self, n: int = 1) -> list[Path]:
+        """Sample n paths from scratch; those without a step are left out, unless none has one."""
+        opening = steps.OPENING if self._begins_turns else ""
+
+        def finished(sample: int, suffix: str, usage: Usage) -> Drafted:
+            return Drafted(Path.parse(opening + suffix, sample=sample, usage=usage))
+
+        prompt = Prompt(self._question.instructed(), opening)
+        events, lost = await self._write([prompt] * n, 0, finished)
+        if lost:
+            self.tell(Warned(f"{lost} of {n} samples failed in the engine and were left out."))
+        paths = [event.path for event in events]
+        return [path for path in paths if path.steps] or paths[:1]
+
+    async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
+        """Write the path anew from step `weak` (from 0) on; the steps before it stay."""
+        if not rewrite and not self._begins_turns:
+            self.tell(Warned("revise: 'rewrite' was used, for this engine takes whole chats only."))
+        if rewrite or not self._begins_turns:
+            return await self._rewrite(path, weak, round)
+        return await self._resume(path, weak, round)
+
+    async def verify(
+        self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
+    ) -> list[Path]:
+        """The paths with a score at every step; `doubt` says which step the listener hears of."""
+        question = self._question.text
+        chains = [
+            Chain(question, tuple(step.text for step in path.steps)) for path in paths if path.steps
+        ]
+        verdicts = iter(await self._verifier.score(chains) if chains else ())
+        done = []
+        for path in paths:
+            verdict = next(verdicts) if path.steps else Verdict(())
+            done.append(path.scored(verdict.scores))
+            self.tell(Verified(done[-1], doubt(done[-1]), verdict.cost))
+        return done
+
+    def found(self, path: Path, score: float | None) -> None:
+        """Tell of one sample of several."""
+        self.tell(CandidateFound(path.sample, path.answer, score, path.usage.completion))
+
+    async def group(self, paths: Sequence[Path]) -> list[int]:
+        """For each path the number of the first one that has the same answer."""
+        clusters = await self._grader.group([path.answer or "" for path in paths])
+        return [clusters.index(cluster) for cluster in clusters]
+
+    async def _resume(self, path: Path, weak: int, round: int) -> Path:
+        """Our default: the kept prefix stands to the character, the policy goes on from it."""
+
+        def finished(_: int, suffix: str, usage: Usage) -> Revised:
+            return Revised(path.resumed(weak, suffix, round, usage), weak, path.correct(weak))
+
+        prompt = Prompt(self._question.instructed(), path.prefix(weak))
+        (event,), _ = await self._write([prompt], round, finished)
+        return event.path
+
+    async def _rewrite(self, path: Path, weak: int, round: int) -> Path:
+        """The paper's prompt. Kept steps are restored from our copy, whatever became of them."""
+
+        def finished(_: int, suffix: str, usage: Usage) -> Revised:
+            rewritten = _restored(path, weak, opening + suffix, round, usage)
+            return Revised(rewritten, weak, path.correct(weak))
+
+        opening = steps.OPENING if self._begins_turns else ""
+        request = prompts.REWRITE.format(
+            question=self._question.text,
+            path=steps.join([step.text for step in path.steps]),
+            percent=f"{100 * (path.correct(weak) or 0.0):.1f}",
+            number=weak + 1,
+        )
+        *earlier, _ = self._question.instructed()
+        prompt = Prompt((*earlier, Message("user", request)), opening)
+        (event,), _ = await self._write([prompt], round, finished)
+        return event.path
+
+    async def _write(
+        self, prompts: Sequence[Prompt], round: int, finished: Callable[[int, str, Usage], Written]
+    ) -> tuple[list[Written], int]:
+        """Complete the prompts: what was written, in order, and how many samples were lost."""
+        writers = [
+            Writer(sample, partial(finished, sample), self.tell) for sample in range(len(prompts))
+        ]
+
+        def watch(delta: Delta) -> bool:
+            writers[delta.index].hear(delta)
+            return True
+
+        sampling = at(self._question.sampling, SAMPLES_MOST * round)
+        await self._engine.complete(prompts, sampling, watch)
+        written = [writer.written for writer in writers if writer.written is not None]
+        if not written:
+            raise EngineError("The engine failed on every sample; look at its log and try again.")
+        return written, len(prompts) - len(written)
+
+
+def _restored(path: Path, weak: int, turn: str, round: int, usage: Usage) -> Path:
+    """The steps before `weak` from `path`, the others from the model's rewritten turn."""
+    rewritten = [piece.text for piece in steps.split(turn)]
+    first = re.search(r"^\W*step (\d+)", turn, re.IGNORECASE | re.MULTILINE)
+    skipped = weak if first is None or int(first[1]) <= 1 else weak + 1 - int(first[1])
+    kept = path.steps[:weak]
+    text = steps.join([*(step.text for step in kept), *rewritten[max(skipped, 0) :]])
+    fresh = Path.parse(text, round=round, sample=path.sample, usage=usage)
+    return replace(fresh, steps=(*kept, *fresh.steps[weak:]))
+
+
+class Writer(Generic[Written]):
+    """Gathers one path as its text comes, and tells of each step that is finished."""
+
+    def __init__(
+        self, sample: int, finished: Callable[[str, Usage], Written], tell: Listener
+    ) -> None:
+        self.written: Written | None = None
+        self._sample = sample
+        self._finished: Callable[[str, Usage], Written] = finished
+        self._tell = tell
+        self._text = ""
+        self._usage = Usage()
+        self._told = 0
+
+    def hear(self, delta: Delta) -> None:
+        self._text += delta.text
+        self._usage += delta.usage
+        if delta.finish == "failed":
+            return
+        if delta.finish is None and "\n" not in delta.text:
+            return
+        written = self._finished(self._text, self._usage)
+        self._tell_steps(written.path, whole=delta.finish is not None)
+        if delta.finish is not None:
+            self.written = written
+            self._tell(written)
+
+    def _tell_steps(self, path: Path, *, whole: bool) -> None:
+        done = len(path.steps) if whole else len(path.steps) - 1
+        for index in range(self._told, done):
+            step = path.steps[index]
+            if step.round == path.round:  # a kept step is not written again
+                self._tell(StepWritten(path.round, self._sample, index, step.text))
+            self._told = index + 1

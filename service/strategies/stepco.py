@@ -1,0 +1,87 @@
+"""StepCo (arXiv 2410.12934): verify the path, rewrite it from the first weak step on, repeat.
+
+Where the paper and its released code differ, or both can be bettered, a knob names the choice. The
+defaults keep the verified prefix as it is and sample a fresh suffix from it, which costs the suffix
+alone; and return the best path seen, since a revision may also break what was right. Answers are
+read from the path, never asked for in a call of their own.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+
+from service.solution import Path, Solution, StopReason, best
+from service.strategies.attempt import Attempt
+from service.strategies.base import Threshold, knobs
+from verifier.scoring import Aggregate
+
+
+@knobs
+class StepCo:
+    """The paper's algorithm is `revise="rewrite", select="last"`; its code adds
+    `accept="value", stop="repeated", monotone=False`.
+
+    `threshold`: θ, below which a step is weak (paper: 0.5).
+    `max_rounds`: T, revisions at the most (paper: 5).
+    `revise`: "continue" samples a new suffix from the kept prefix; "rewrite" is the paper's prompt.
+    `monotone`: the flagged step never moves back (paper: k(t) >= k(t-1)).
+    `accept`: "steps" when no step is weak; "value" when the path's value reaches the threshold.
+    `stop`: "accepted" revises until then; "repeated" also stops at two equal answers in a row.
+    `select`: on a bad exit, the "best" path seen or the "last" one.
+    `aggregate`: how a path's value is made of its steps' values.
+    """
+
+    name: Literal["stepco"] = "stepco"
+    threshold: Threshold = 0.5
+    max_rounds: Annotated[int, Field(strict=True, ge=0, le=32)] = 5
+    revise: Literal["continue", "rewrite"] = "continue"
+    monotone: StrictBool = True
+    accept: Literal["steps", "value"] = "steps"
+    stop: Literal["accepted", "repeated"] = "accepted"
+    select: Literal["best", "last"] = "best"
+    aggregate: Aggregate = "last"
+
+    async def solve(self, attempt: Attempt) -> Solution:
+        (path,) = await attempt.verify(await attempt.draft(), self._doubt)
+        seen, weak = [path], self._doubt(path)
+        reason: StopReason = "max_rounds"
+        for round in range(1, self.max_rounds + 1):
+            if weak is None:
+                break
+            before = path
+            written = await attempt.revise(path, weak, round, rewrite=self.revise == "rewrite")
+            doubt = partial(self._doubt, since=weak if self.monotone else 0)
+            (path,) = await attempt.verify([written], doubt)
+            seen.append(path)
+            weak = doubt(path)
+            if weak is not None and (stopped := await self._stopped(before, path, attempt)):
+                reason = stopped
+                break
+        if weak is None:
+            return Solution(path, True, path.score(self.aggregate), "accepted")
+        chosen = path if self.select == "last" else best(seen, self.aggregate)
+        return Solution(chosen, False, chosen.score(self.aggregate), reason)
+
+    def _doubt(self, path: Path, since: int = 0) -> int | None:
+        """The step to revise from, or None when the path is accepted."""
+        weak = path.first_weak(self.threshold, since)
+        if self.accept == "steps" or path.answer is None:
+            return weak
+        if (path.score(self.aggregate) or 0.0) >= self.threshold:
+            return None
+        return len(path.steps) - 1 if weak is None else weak
+
+    async def _stopped(self, before: Path, path: Path, attempt: Attempt) -> StopReason | None:
+        if attempt.greedy and path.text == before.text:
+            return "unchanged"
+        answers = [p for p in (before, path) if p.answer is not None]
+        if (
+            self.stop == "repeated"
+            and len(answers) == 2
+            and len(set(await attempt.group(answers))) == 1
+        ):
+            return "repeated"
+        return None
