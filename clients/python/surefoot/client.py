@@ -1,0 +1,142 @@
+"""`Client` and `AsyncClient`: two thin drivers of `protocol` over HTTP."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from typing import Any, Self, Unpack
+
+import httpx2
+
+from surefoot import protocol
+from surefoot.errors import BadRequest, ConnectionLost, ServerError, SurefootError, Unreachable
+from surefoot.protocol import SERVER, Options
+from surefoot.types import Done, Event, Solution
+
+
+class Client:
+    """Blocks. Leaving the block of a `stream` early stops the solve on the server."""
+
+    def __init__(self, base_url: str = SERVER, api_key: str = "", timeout: float = 600) -> None:
+        self._http = httpx2.Client(**_settings(base_url, api_key, timeout))
+
+    def solve(self, problem: str = "", **options: Unpack[Options]) -> Solution:
+        body = protocol.solve_body(problem, options, stream=False)
+        return protocol.read(Solution, self._send(body).content)
+
+    @contextmanager
+    def stream(self, problem: str = "", **options: Unpack[Options]) -> Iterator[Iterator[Event]]:
+        body = protocol.solve_body(problem, options, stream=True)
+        with closing(self._send(body, stream=True)) as response:
+            yield _events(response)
+
+    def ready(self) -> bool:
+        """Whether the server, which answers, would take a problem now."""
+        with translated():
+            return self._http.get("/ready").is_success
+
+    def _send(self, body: bytes, attempt: int = 0, *, stream: bool = False) -> httpx2.Response:
+        try:
+            with translated():
+                request = self._http.build_request("POST", "/solve", content=body)
+                response = self._http.send(request, stream=stream)
+                if response.is_success:
+                    return response
+                raise protocol.failure(response.status_code, response.read(), response.headers)
+        except SurefootError as error:
+            time.sleep(protocol.pause(error, attempt))
+        return self._send(body, attempt + 1, stream=stream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+
+class AsyncClient:
+    """The same, awaited."""
+
+    def __init__(self, base_url: str = SERVER, api_key: str = "", timeout: float = 600) -> None:
+        self._http = httpx2.AsyncClient(**_settings(base_url, api_key, timeout))
+
+    async def solve(self, problem: str = "", **options: Unpack[Options]) -> Solution:
+        body = protocol.solve_body(problem, options, stream=False)
+        return protocol.read(Solution, (await self._send(body)).content)
+
+    @asynccontextmanager
+    async def stream(
+        self, problem: str = "", **options: Unpack[Options]
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        body = protocol.solve_body(problem, options, stream=True)
+        response = await self._send(body, stream=True)
+        async with aclosing(response), aclosing(_aevents(response)) as events:
+            yield events
+
+    async def ready(self) -> bool:
+        with translated():
+            return (await self._http.get("/ready")).is_success
+
+    async def _send(self, body: bytes, attempt: int = 0, stream: bool = False) -> httpx2.Response:
+        try:
+            with translated():
+                request = self._http.build_request("POST", "/solve", content=body)
+                response = await self._http.send(request, stream=stream)
+                if response.is_success:
+                    return response
+                said = await response.aread()
+                raise protocol.failure(response.status_code, said, response.headers)
+        except SurefootError as error:
+            await asyncio.sleep(protocol.pause(error, attempt))
+        return await self._send(body, attempt + 1, stream=stream)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+
+def _settings(base_url: str, api_key: str, timeout: float) -> dict[str, Any]:
+    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = {"Content-Type": "application/json", **key}
+    patience = httpx2.Timeout(timeout, connect=10)
+    with translated():
+        return {"base_url": httpx2.URL(base_url), "headers": headers, "timeout": patience}
+
+
+def _events(response: httpx2.Response) -> Iterator[Event]:
+    with translated():
+        for sse in httpx2.EventSource(response):
+            if event := protocol.read_event(sse.event, sse.data, response.headers):
+                yield event
+            if isinstance(event, Done):
+                return
+    raise ConnectionLost("the stream ended before the answer")
+
+
+async def _aevents(response: httpx2.Response) -> AsyncGenerator[Event]:
+    with translated():
+        async for sse in httpx2.EventSource(response):
+            if event := protocol.read_event(sse.event, sse.data, response.headers):
+                yield event
+            if isinstance(event, Done):
+                return
+    raise ConnectionLost("the stream ended before the answer")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what the HTTP library raises into errors of ours, here alone."""
+    try:
+        yield
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise BadRequest(f"the server's address is no URL like {SERVER}: {error}") from error
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+        where = error.request.url.netloc.decode()
+        sentence = f"no server answers at {where} ({error}); start one with `surefoot serve`"
+        raise Unreachable(sentence, retryable=True) from error
+    except httpx2.SSEError as error:
+        raise ServerError(f"the reply is not Surefoot's: {error}") from error
+    except httpx2.RequestError as error:
+        raise ConnectionLost(f"the connection broke before the answer: {error!r}") from error
