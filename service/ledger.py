@@ -13,17 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.engines.base import (
-    Backend,
-    Completion,
-    Delta,
-    Prompt,
-    Sampling,
-    Usage,
-    Watch,
-    at,
-    unwatched,
-)
+from service.engines import base
+from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
 from verifier.scoring import Chain, Cost, Verdict, VerifierBackend, checked
 
 Limit = Literal["token_budget", "compute_budget", "deadline"]
@@ -128,6 +119,7 @@ class Ledger:
         hold.compute -= usage.computed
 
 
+@dataclass(frozen=True, slots=True)
 class MeteredEngine:
     """An engine under a ledger: a call is granted `min(what it asks, what is left)`.
 
@@ -135,40 +127,39 @@ class MeteredEngine:
     serves the next; those that find nothing left come back empty.
     """
 
-    def __init__(self, backend: Backend, ledger: Ledger) -> None:
-        self._backend = backend
-        self._ledger = ledger
+    backend: base.Backend
+    ledger: Ledger
 
     async def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = base.unwatched
     ) -> list[Completion]:
         weights = await self._weigh(prompts)
         done: list[Completion] = []
         while len(done) < len(prompts):
             start = len(done)
             try:
-                count, tokens = self._ledger.grant(weights[start:], sampling.max_tokens)
+                count, tokens = self.ledger.grant(weights[start:], sampling.max_tokens)
             except BudgetExhausted:
                 if not done:
                     raise
                 return done + [_refused(index, watch) for index in range(start, len(prompts))]
             wave = prompts[start : start + count]
-            granted = replace(at(sampling, start), max_tokens=tokens)
+            granted = replace(base.at(sampling, start), max_tokens=tokens)
             compute = sum(weights[start : start + count]) + tokens * count
             done += await self._run(wave, granted, compute, _shifted(watch, start))
             if tokens < sampling.max_tokens and done[-1].finish == "length":
-                self._ledger.exhaust("token_budget")
+                self.ledger.exhaust("token_budget")
         return done
 
     async def _weigh(self, prompts: Sequence[Prompt]) -> list[int]:
-        if self._ledger.budget.max_compute_tokens is None:
+        if self.ledger.budget.max_compute_tokens is None:
             return [0] * len(prompts)
-        return await self._backend.measure(prompts)
+        return await self.backend.measure(prompts)
 
     async def _run(
         self, prompts: Sequence[Prompt], sampling: Sampling, compute: int, watch: Watch
     ) -> list[Completion]:
-        ledger, spent = self._ledger, 0
+        ledger, spent = self.ledger, 0
         with ledger.hold(sampling.max_tokens * len(prompts), compute) as hold:
 
             def record(delta: Delta) -> bool:
@@ -179,7 +170,7 @@ class MeteredEngine:
 
             finished = False
             try:
-                completions = await self._backend.complete(prompts, sampling, record)
+                completions = await self.backend.complete(prompts, sampling, record)
                 finished = True
             finally:
                 ledger.wasted += 0 if finished else spent
@@ -195,21 +186,21 @@ def _refused(index: int, watch: Watch) -> Completion:
     return Completion("", "length", Usage())
 
 
+@dataclass(frozen=True, slots=True)
 class MeteredVerifier:
     """A verifier under a ledger. Its tokens count against the compute budget alone."""
 
-    def __init__(self, backend: VerifierBackend, ledger: Ledger) -> None:
-        self._backend = backend
-        self._ledger = ledger
+    backend: VerifierBackend
+    ledger: Ledger
 
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        ledger, most = self._ledger, 0
+        ledger, most = self.ledger, 0
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
-            most = sum(await self._backend.measure(chains))
+            most = sum(await self.backend.measure(chains))
             if most > ledger.compute_left:
                 raise ledger.exhaust("compute_budget")
         with ledger.hold(0, most):
-            verdicts = checked(chains, await self._backend.score(chains))
+            verdicts = checked(chains, await self.backend.score(chains))
         ledger.verifier = sum((verdict.cost for verdict in verdicts), ledger.verifier)
         return verdicts

@@ -50,7 +50,8 @@ class Record:
             case StepWritten():
                 self._growing.append(event)
             case Drafted(path):
-                self.drafts.append(path)
+                if path.steps:  # one that was refused its tokens is no draft to judge others by
+                    self.drafts.append(path)
                 self._written(path, kept=0)
             case Revised(path, kept):
                 self._written(path, kept)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.engines.base import Backend, Usage
-from service.errors import DeadlineExceeded, InvalidRequest, VerifierUnavailable
+from service.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, VerifierUnavailable
 from service.ledger import Budget, BudgetExhausted, Ledger, MeteredEngine, MeteredVerifier
 from service.record import Record
 from service.solution import Event, Listener, Solution
@@ -18,6 +18,7 @@ from service.strategies.attempt import Attempt, Question
 from verifier.answers import Grader
 from verifier.scoring import Cost, VerifierBackend, VerifierError
 
+READY_WITHIN = 5.0  # seconds
 BASELINE = BestOfN()  # what StepCo's paper compares with: Best-of-10
 
 
@@ -57,11 +58,11 @@ class Report:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
 class Solver:
-    def __init__(self, engine: Backend, verifier: VerifierBackend, grader: Grader) -> None:
-        self.engine = engine
-        self.verifier = verifier
-        self._grader = grader
+    engine: Backend
+    verifier: VerifierBackend
+    grader: Grader
 
     async def solve(self, task: Task, tell: Listener) -> Report:
         """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
@@ -80,9 +81,12 @@ class Solver:
 
     async def check(self) -> None:
         """Return if engine and verifier answer."""
-        await self.engine.check()
         try:
-            await self.verifier.check()
+            async with asyncio.timeout(READY_WITHIN):
+                await self.engine.check()
+                await self.verifier.check()
+        except TimeoutError as error:
+            raise EngineUnavailable("Engine or verifier takes too long to answer.") from error
         except VerifierError as error:
             raise _unavailable() from error
 
@@ -98,7 +102,7 @@ class Solver:
             question,
             MeteredEngine(self.engine, ledger),
             MeteredVerifier(self.verifier, ledger),
-            self._grader,
+            self.grader,
             tell,
             self.engine.begins_turns,
         )

@@ -24,7 +24,7 @@ class Row:
 class Batching:
     """Wraps a `VerifierBackend`; at most `rows` paths go to it at once."""
 
-    def __init__(self, backend: VerifierBackend, rows: int = 32) -> None:
+    def __init__(self, backend: VerifierBackend, rows: int = 8) -> None:
         self.name = backend.name
         self._backend = backend
         self._rows = rows

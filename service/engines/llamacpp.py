@@ -17,24 +17,15 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from service.engines.base import (
-    Completion,
-    Finish,
-    Prompt,
-    Sampling,
-    Told,
-    Usage,
-    Watch,
-    at,
-    turns,
-    unwatched,
-)
+from service.engines import base
+from service.engines.base import Completion, Finish, Prompt, Sampling, Told, Usage, Watch
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, StartupError
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, VerifierError
@@ -71,7 +62,7 @@ class LlamaCppEngine:
         return cls(server, server.listening_address, key, model.stem)
 
     async def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = base.unwatched
     ) -> list[Completion]:
         told = [Told(watch, index) for index in range(len(prompts))]
         equal: dict[Prompt, list[int]] = {}
@@ -83,7 +74,7 @@ class LlamaCppEngine:
                     for start in range(0, len(members), SLOTS):
                         drawn = members[start : start + SLOTS]
                         samples = [Sample(told[i], shares_prefill=i != drawn[0]) for i in drawn]
-                        group.create_task(self._draw(prompt, at(sampling, drawn[0]), samples))
+                        group.create_task(self._draw(prompt, base.at(sampling, drawn[0]), samples))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [each.completed() for each in told]
@@ -96,7 +87,7 @@ class LlamaCppEngine:
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
             request = {
-                "prompt": await self._tokens(turns(query)),
+                "prompt": await self._tokens(base.turns(query)),
                 "n_predict": 1,
                 "n_probs": len(words),
                 "post_sampling_probs": True,
@@ -115,7 +106,7 @@ class LlamaCppEngine:
         return Reading(odds, Cost(computed, 1))
 
     async def weigh(self, query: Query) -> int:
-        return len(await self._tokens(turns(query)))
+        return len(await self._tokens(base.turns(query)))
 
     async def check(self) -> None:
         with _translated(self.name):
@@ -207,36 +198,37 @@ class LlamaCppEngine:
                 yield _chunks(response)
 
 
+@dataclass(slots=True)
 class Sample:
     """One sample of a call, told as its chunks come.
 
     One that the watch has stopped costs on until none of its call is live: they end together.
     """
 
-    def __init__(self, told: Told, *, shares_prefill: bool) -> None:
-        self._told = told
-        self._shares_prefill = shares_prefill
-        self._stopped = self._done = False
+    told: Told
+    shares_prefill: bool
+    stopped: bool = False
+    done: bool = False
 
     @property
     def live(self) -> bool:
-        return not (self._stopped or self._done)
+        return not (self.stopped or self.done)
 
     def hear(self, chunk: dict[str, Any]) -> None:
-        before = self._told.usage
+        before = self.told.usage
         usage = Usage(completion=chunk["tokens_predicted"] - before.completion)
         if not before.calls:
             prompt = chunk["tokens_evaluated"]
-            cached = prompt if self._shares_prefill else chunk["timings"]["cache_n"]
+            cached = prompt if self.shares_prefill else chunk["timings"]["cache_n"]
             usage += Usage(prompt=prompt, cached=cached, calls=1)
-        self._stopped |= not self._told("" if self._stopped else chunk["content"], usage)
+        self.stopped |= not self.told("" if self.stopped else chunk["content"], usage)
         if chunk["stop"]:
             self.end("length" if chunk["stop_type"] == "limit" else "stop")
 
     def end(self, finish: Finish = "aborted") -> None:
-        if not self._done:
-            self._told.complete("aborted" if self._stopped else finish)
-        self._done = True
+        if not self.done:
+            self.told.complete("aborted" if self.stopped else finish)
+        self.done = True
 
 
 async def _chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:

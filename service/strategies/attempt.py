@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
 from service.errors import EngineError
 from service.solution import (
+    NOTHING,
     CandidateFound,
     Drafted,
     Listener,
@@ -52,36 +53,28 @@ class Question:
         return (Message("system", system), *(m for m in self.messages if m.role != "system"))
 
 
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    def __init__(
-        self,
-        question: Question,
-        engine: Engine,
-        verifier: Verifier,
-        grader: Grader,
-        tell: Listener,
-        begins_turns: bool,
-    ) -> None:
-        self.tell = tell
-        self._question = question
-        self._engine = engine
-        self._verifier = verifier
-        self._grader = grader
-        self._begins_turns = begins_turns
+    question: Question
+    engine: Engine
+    verifier: Verifier
+    grader: Grader
+    tell: Listener
+    begins_turns: bool
 
     @property
     def greedy(self) -> bool:
         """Whether the same prompt always gets the same completion."""
-        return self._question.sampling.temperature == 0
+        return self.question.sampling.temperature == 0
 
     async def draft(self, n: int = 1) -> list[Path]:
         """Sample n paths from scratch; those without a step are left out, unless none has one."""
-        opening = steps.OPENING if self._begins_turns else ""
+        opening = steps.OPENING if self.begins_turns else ""
 
         def finished(sample: int, suffix: str, usage: Usage) -> Drafted:
             return Drafted(Path.parse(opening + suffix, sample=sample, usage=usage))
 
-        prompt = Prompt(self._question.instructed(), opening)
+        prompt = Prompt(self.question.instructed(), opening)
         events, lost = await self._write([prompt] * n, 0, finished)
         if lost:
             self.tell(Warned(f"{lost} of {n} samples failed in the engine and were left out."))
@@ -90,9 +83,9 @@ class Attempt:
 
     async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
         """Write the path anew from step `weak` (from 0) on; the steps before it stay."""
-        if not rewrite and not self._begins_turns:
+        if not rewrite and not self.begins_turns:
             self.tell(Warned("revise: 'rewrite' was used, for this engine takes whole chats only."))
-        if rewrite or not self._begins_turns:
+        if rewrite or not self.begins_turns:
             return await self._rewrite(path, weak, round)
         return await self._resume(path, weak, round)
 
@@ -100,11 +93,11 @@ class Attempt:
         self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
     ) -> list[Path]:
         """The paths with a score at every step; `doubt` says which step the listener hears of."""
-        question = self._question.text
+        question = self.question.text
         chains = [
             Chain(question, tuple(step.text for step in path.steps)) for path in paths if path.steps
         ]
-        verdicts = iter(await self._verifier.score(chains) if chains else ())
+        verdicts = iter(await self.verifier.score(chains) if chains else ())
         done = []
         for path in paths:
             verdict = next(verdicts) if path.steps else Verdict(())
@@ -118,7 +111,7 @@ class Attempt:
 
     async def group(self, paths: Sequence[Path]) -> list[int]:
         """For each path the number of the first one that has the same answer."""
-        clusters = await self._grader.group([path.answer or "" for path in paths])
+        clusters = await self.grader.group([path.answer or "" for path in paths])
         return [clusters.index(cluster) for cluster in clusters]
 
     async def _resume(self, path: Path, weak: int, round: int) -> Path:
@@ -127,7 +120,7 @@ class Attempt:
         def finished(_: int, suffix: str, usage: Usage) -> Revised:
             return Revised(path.resumed(weak, suffix, round, usage), weak, path.correct(weak))
 
-        prompt = Prompt(self._question.instructed(), path.prefix(weak))
+        prompt = Prompt(self.question.instructed(), path.prefix(weak))
         (event,), _ = await self._write([prompt], round, finished)
         return event.path
 
@@ -138,14 +131,14 @@ class Attempt:
             rewritten = _restored(path, weak, opening + suffix, round, usage)
             return Revised(rewritten, weak, path.correct(weak))
 
-        opening = steps.OPENING if self._begins_turns else ""
+        opening = steps.OPENING if self.begins_turns else ""
         request = prompts.REWRITE.format(
-            question=self._question.text,
+            question=self.question.text,
             path=steps.join([step.text for step in path.steps]),
             percent=f"{100 * (path.correct(weak) or 0.0):.1f}",
             number=weak + 1,
         )
-        *earlier, _ = self._question.instructed()
+        *earlier, _ = self.question.instructed()
         prompt = Prompt((*earlier, Message("user", request)), opening)
         (event,), _ = await self._write([prompt], round, finished)
         return event.path
@@ -162,8 +155,8 @@ class Attempt:
             writers[delta.index].hear(delta)
             return True
 
-        sampling = at(self._question.sampling, SAMPLES_MOST * round)
-        await self._engine.complete(prompts, sampling, watch)
+        sampling = at(self.question.sampling, SAMPLES_MOST * round)
+        await self.engine.complete(prompts, sampling, watch)
         written = [writer.written for writer in writers if writer.written is not None]
         if not written:
             raise EngineError("The engine failed on every sample; look at its log and try again.")
@@ -181,37 +174,35 @@ def _restored(path: Path, weak: int, turn: str, round: int, usage: Usage) -> Pat
     return replace(fresh, steps=(*kept, *fresh.steps[weak:]))
 
 
+@dataclass(slots=True)
 class Writer(Generic[Written]):
     """Gathers one path as its text comes, and tells of each step that is finished."""
 
-    def __init__(
-        self, sample: int, finished: Callable[[str, Usage], Written], tell: Listener
-    ) -> None:
-        self.written: Written | None = None
-        self._sample = sample
-        self._finished: Callable[[str, Usage], Written] = finished
-        self._tell = tell
-        self._text = ""
-        self._usage = Usage()
-        self._told = 0
+    sample: int
+    finished: Callable[[str, Usage], Written]
+    tell: Listener
+    written: Written | None = None
+    text: str = ""
+    usage: Usage = NOTHING
+    told: int = 0
 
     def hear(self, delta: Delta) -> None:
-        self._text += delta.text
-        self._usage += delta.usage
+        self.text += delta.text
+        self.usage += delta.usage
         if delta.finish == "failed":
             return
         if delta.finish is None and "\n" not in delta.text:
             return
-        written = self._finished(self._text, self._usage)
+        written = self.finished(self.text, self.usage)
         self._tell_steps(written.path, whole=delta.finish is not None)
         if delta.finish is not None:
             self.written = written
-            self._tell(written)
+            self.tell(written)
 
     def _tell_steps(self, path: Path, *, whole: bool) -> None:
         done = len(path.steps) if whole else len(path.steps) - 1
-        for index in range(self._told, done):
+        for index in range(self.told, done):
             step = path.steps[index]
             if step.round == path.round:  # a kept step is not written again
-                self._tell(StepWritten(path.round, self._sample, index, step.text))
-            self._told = index + 1
+                self.tell(StepWritten(path.round, self.sample, index, step.text))
+            self.told = index + 1

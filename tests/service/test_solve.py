@@ -96,6 +96,17 @@ def test_the_estimated_baseline_is_ten_of_this_solves_own_drafts(client: httpx2.
     assert pytest.approx(1 - usage["total"] / baseline["total"]) == baseline["saving"]
 
 
+def test_samples_that_the_budget_refused_do_not_cheapen_the_estimate(client: httpx2.Client) -> None:
+    body = {"strategy": {"name": "best_of_n", "n": 8}, "sampling": {"seed": 1, "max_tokens": 64}}
+
+    whole, cut = (
+        ask(client, **body, budget={"max_tokens": most}).json()["baseline"]["policy"]["completion"]
+        for most in (4096, 70)
+    )
+
+    assert pytest.approx(whole, rel=0.25) == cut
+
+
 def test_the_measured_baseline_is_really_run_and_kept_apart() -> None:
     engine = ScriptedEngine()
     with service(engine) as client:

@@ -1,0 +1,1 @@
+"""Measurements. Each is a command whose last line is JSON."""

@@ -1,0 +1,41 @@
+"""The README's picture: a real solve, as the terminal shows it at its end.
+
+Run, with a service up: python -m bench.picture > docs/solve.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+
+from rich.console import Console
+
+from bench.strategies import QUESTIONS
+from surefoot import Client
+from surefoot.live import Scene
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="http://127.0.0.1:8321")
+    parser.add_argument("--question", type=int, default=1, help="its row, from 0")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    row = QUESTIONS.read_text(encoding="utf-8").splitlines()[given.question]
+    question = json.loads(row)["question"]
+    scene = Scene(question)
+    with (
+        Client(given.server) as client,
+        client.stream(question, sampling={"seed": given.seed}) as events,
+    ):
+        for event in events:
+            scene.hear(event)
+    scene.over = True
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console.print(scene)
+    print(console.export_svg(title="surefoot solve"))
+
+
+if __name__ == "__main__":
+    main()

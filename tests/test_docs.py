@@ -1,0 +1,70 @@
+"""The README is true: every setting, route, error, knob and command stands in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+from typer.main import get_command
+
+from service import errors
+from service.routes import health, solve
+from service.settings import Settings
+from service.strategies import STRATEGIES
+from surefoot.cli import app
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    assert f"`SUREFOOT_{name.upper()}`" in README
+
+
+def test_every_route_is_documented() -> None:
+    for router in (solve.router, health.router):
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            for method in route.methods or ():
+                assert f"`{method} {route.path}`" in README
+
+
+def error_codes() -> set[str]:
+    found = [errors.ServiceError]
+    for error in found:
+        found.extend(error.__subclasses__())
+    return {error.code for error in found if error is not errors.StartupError}
+
+
+@pytest.mark.parametrize("code", sorted(error_codes()))
+def test_every_error_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in README
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_and_knob_is_documented(name: str) -> None:
+    for knob in fields(STRATEGIES[name]):
+        assert f"`{name}`" in README
+        assert knob.name == "name" or f"`{knob.name}`" in README
+
+
+def test_every_command_is_documented() -> None:
+    commands = getattr(get_command(app), "commands", {})
+    assert {"serve", "solve", "models", "version"} <= set(commands)
+    for command in commands:
+        assert f"surefoot {command}" in README
+
+
+def test_every_bench_is_documented() -> None:
+    for bench in (Path(__file__).parents[1] / "bench").glob("[!_]*.py"):
+        assert f"python -m bench.{bench.stem}" in README
+
+
+def test_every_dependency_is_argued_for() -> None:
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    listed = project.split("dependencies = [")[1].split("]\n")[0]
+    for name in re.findall(r'"([a-z0-9-]+)', listed):
+        assert name in README, name
