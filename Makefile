@@ -16,7 +16,7 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pyright
+	.venv/bin/basedpyright
 	.venv/bin/surefoot models pull --small
 	.venv/bin/pytest
 

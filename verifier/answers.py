@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
+from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -70,7 +71,7 @@ class Grader:
     """Compares answers; hard cases go to math-verify in a process that can be killed."""
 
     def __init__(self, timeout: float = 5.0, workers: int = 1) -> None:
-        spawn = multiprocessing.get_context("spawn")
+        spawn: Any = multiprocessing.get_context("spawn")  # pebble's type for it is too narrow
         self._new_pool = partial(ProcessPool, workers, initializer=_prepare, context=spawn)
         self._pool = self._new_pool()  # starts nothing before its first task
         self._timeout = timeout
