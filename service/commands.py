@@ -47,7 +47,11 @@ def serve(
         _run(settings)
 
 
-models = typer.Typer(help="The models at hand, and where they come from.", no_args_is_help=True)
+models = typer.Typer(
+    help="The models at hand, and where they come from.",
+    add_completion=False,
+    no_args_is_help=True,
+)
 
 
 @models.command("list")

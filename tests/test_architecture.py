@@ -56,8 +56,8 @@ def code_lines(file: Path) -> int:
     )
 
 
-def test_the_product_is_small() -> None:
-    assert sum(map(code_lines, FILES)) < 3000
+def test_the_product_stays_small() -> None:
+    assert sum(map(code_lines, FILES)) < 3200
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["serve", "--help"]], ids=str)
