@@ -1,7 +1,5 @@
 """Composes the service: engine and verifier by the settings, solver and routes around them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version

@@ -13,8 +13,6 @@ A message is one sentence that says what happened and what to do. It never holds
 or an internal detail: those go to the log, under the request's id.
 """
 
-from __future__ import annotations
-
 
 class ServiceError(Exception):
     status = 500

@@ -5,8 +5,6 @@ granted is held back until the call ends; what it did not use returns. Tokens ar
 engine tells them, so a call that is cancelled has paid for what it generated.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,25 +1,13 @@
 """What happened in one solve, gathered from its events: rounds, candidates, the best path."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, replace
 from statistics import fmean
 
+from service import events
 from service.engines.base import Usage
 from service.ledger import Limit
-from service.solution import (
-    CandidateFound,
-    Drafted,
-    Event,
-    Path,
-    Revised,
-    Solution,
-    Step,
-    StepWritten,
-    Verified,
-    Warned,
-)
+from service.solution import Path, Solution, Step
 from verifier.scoring import Cost
 
 
@@ -36,32 +24,38 @@ class Round:
 
 @dataclass(slots=True)
 class Record:
+    """Hears every event of a solve and passes it on."""
+
+    tell: events.Listener = events.unheard
     rounds: dict[int, Round] = field(default_factory=dict)
     drafts: list[Path] = field(default_factory=list)
-    candidates: list[CandidateFound] = field(default_factory=list)
+    candidates: list[events.CandidateFound] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     verifying: list[Cost] = field(default_factory=list)
     """What verifying each draft cost."""
     _seen: dict[tuple[int, int], tuple[Path, bool]] = field(default_factory=dict)
-    _growing: list[StepWritten] = field(default_factory=list)
+    _growing: list[events.StepWritten] = field(default_factory=list)
 
-    def hear(self, event: Event) -> None:
+    def hear(self, event: events.Event) -> None:
+        self._note(event)
+        self.tell(event)
+
+    def _note(self, event: events.Event) -> None:
         match event:
-            case StepWritten():
+            case events.StepWritten():
                 self._growing.append(event)
-            case Drafted(path):
-                if path.steps:  # one that was refused its tokens is no draft to judge others by
-                    self.drafts.append(path)
+            case events.Drafted(path):
+                # One that was refused its tokens is no draft to judge others by.
+                self.drafts += [path] if path.steps else []
                 self._written(path, kept=0)
-            case Revised(path, kept):
+            case events.Revised(path, kept):
                 self._written(path, kept)
-            case Verified(path, weak, cost):
+            case events.Verified(path, weak, cost):
                 self._verified(path, weak, cost)
-            case CandidateFound():
+            case events.CandidateFound():
                 self.candidates.append(event)
-            case Warned(message):
-                if message not in self.warnings:
-                    self.warnings.append(message)
+            case events.Warned(message):
+                self.warnings += [] if message in self.warnings else [message]
 
     def best(self, limit: Limit) -> Solution | None:
         """The best path seen when a limit ended the solve; None if there is none at all."""

@@ -1,14 +1,14 @@
-"""Paths and what a strategy says of them on the way: frozen values, no behaviour but arithmetic."""
+"""Paths, their steps, and what a strategy chose: frozen values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.engines.base import Usage
 from verifier import answers, steps
-from verifier.scoring import Aggregate, Cost, Score, path_score
+from verifier.scoring import Aggregate, Score, path_score
 
 NOTHING = Usage()
 
@@ -128,59 +128,3 @@ class Solution:
     verified: bool
     score: float | None
     stop_reason: StopReason
-
-
-@dataclass(frozen=True, slots=True)
-class StepWritten:
-    """The policy has finished writing a step of a path that is still growing."""
-
-    round: int
-    sample: int
-    index: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """A path was written from scratch."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Revised:
-    """A path was written anew from step `kept` on, whose correctness was `score`."""
-
-    path: Path
-    kept: int
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A path was scored; `weak` is the first step in doubt, None if there is none."""
-
-    path: Path
-    weak: int | None
-    cost: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateFound:
-    """One of several samples, with the value it is chosen by, if it has one."""
-
-    sample: int
-    answer: str | None
-    score: float | None
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something was not done as asked; a sentence for the response's `warnings`."""
-
-    message: str
-
-
-Event = StepWritten | Drafted | Revised | Verified | CandidateFound | Warned
-Listener = Callable[[Event], None]

@@ -1,7 +1,5 @@
 """All that routes may call: a strategy on a question under a budget, a baseline beside it."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 import uuid
@@ -10,9 +8,10 @@ from typing import Literal
 
 from service.engines.base import Backend, Usage
 from service.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, VerifierUnavailable
+from service.events import Listener
 from service.ledger import Budget, BudgetExhausted, Ledger, MeteredEngine, MeteredVerifier
 from service.record import Record
-from service.solution import Event, Listener, Solution
+from service.solution import Solution
 from service.strategies import AnyStrategy, BestOfN
 from service.strategies.attempt import Attempt, Question
 from verifier.answers import Grader
@@ -67,13 +66,8 @@ class Solver:
     async def solve(self, task: Task, tell: Listener) -> Report:
         """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
         started = time.monotonic()
-        record, ledger = Record(), Ledger(task.budget)
-
-        def heard(event: Event) -> None:
-            record.hear(event)
-            tell(event)
-
-        solution = await self._run(task.strategy, task.question, ledger, record, heard)
+        record, ledger = Record(tell), Ledger(task.budget)
+        solution = await self._run(task.strategy, task.question, ledger, record)
         seconds = time.monotonic() - started
         baseline = await self._baseline(task, record, ledger)
         name = f"solve-{uuid.uuid4().hex}"
@@ -91,21 +85,14 @@ class Solver:
             raise _unavailable() from error
 
     async def _run(
-        self,
-        strategy: AnyStrategy,
-        question: Question,
-        ledger: Ledger,
-        record: Record,
-        tell: Listener,
+        self, strategy: AnyStrategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
-        attempt = Attempt(
-            question,
+        engine, verifier = (
             MeteredEngine(self.engine, ledger),
             MeteredVerifier(self.verifier, ledger),
-            self.grader,
-            tell,
-            self.engine.begins_turns,
         )
+        begins_turns = self.engine.begins_turns
+        attempt = Attempt(question, engine, verifier, self.grader, record.hear, begins_turns)
         limit = asyncio.timeout(ledger.seconds_left)
         try:
             async with limit:
@@ -135,7 +122,7 @@ class Solver:
         own = Ledger(Budget(tokens, None, max(0, int(1000 * ledger.seconds_left))))
         drawn = Record()
         try:
-            solution = await self._run(BASELINE, task.question, own, drawn, drawn.hear)
+            solution = await self._run(BASELINE, task.question, own, drawn)
         except DeadlineExceeded:
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None

@@ -6,8 +6,6 @@ covered: rounding ("0.33" is not "1/3"), and units in bare words other than math
 ("18 eggs" is not "18", though `18\text{ eggs}` is).
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import multiprocessing

@@ -5,8 +5,6 @@ A caller that went away before its paths were reached costs nothing; one that le
 its batch running for the others, and cancels it when it was the last.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Weak (prompted small models are poor critics: ProcessBench, table 3), but it nee
 question stands in the user's turn, so any chat server that returns log-probabilities can host it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from verifier import steps

@@ -5,8 +5,6 @@ and each begins with the one before it, so with a prefix cache a path costs litt
 prefill. What the model is shown is a `Layout`; a trained adapter and a prompt are two of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

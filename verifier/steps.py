@@ -12,8 +12,6 @@ alike at both ends, a stray one would turn inside and outside about: so a `$$` n
 "Step k" label, nor past a blank line unless it ends its own line.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -125,7 +125,6 @@ class Backend(Engine, Protocol):
 
     async def check(self) -> None:
         """Return if the engine answers; raise `EngineError` if not."""
-        ...
 
     async def close(self) -> None: ...
 

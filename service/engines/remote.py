@@ -5,8 +5,6 @@ llama.cpp count aloud; elsewhere a chunk counts as one token until the last brin
 Not covered: a tokeniser, so that `measure` is an upper bound; servers that ignore `max_tokens`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import re

@@ -7,8 +7,6 @@ StepCo, Best-of-N, budgets and cancels can be tried, tested and load-tested with
 What it does not do: language. Questions that are no sums get a sum all the same.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import re

@@ -1,7 +1,5 @@
 """Every response that is no success: one envelope, never the caller's input, never an internal."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 
@@ -45,14 +43,7 @@ class BodyLimit:
 
 
 def envelope(error: ServiceError) -> dict[str, dict[str, str | None]]:
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
+    return {"error": {name: getattr(error, name) for name in ("message", "type", "param", "code")}}
 
 
 def failure(error: BaseException) -> ServiceError:
@@ -98,6 +89,6 @@ def _what(wrong: Mapping[str, object]) -> str:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code, message = HTTP.get(error.status_code, ("invalid_request", "The request cannot be read."))
-    kind = "invalid_request_error"
-    body = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-    return JSONResponse(body, error.status_code, error.headers)
+    seen = InvalidRequest(message)
+    seen.status, seen.code = error.status_code, code
+    return await _service_error(request, seen)

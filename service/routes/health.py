@@ -1,7 +1,5 @@
 """Is the process alive, and could it solve something."""
 
-from __future__ import annotations
-
 from fastapi import APIRouter, Request
 
 from service.solver import Solver

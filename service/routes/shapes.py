@@ -8,20 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service import events
 from service.engines.base import Message, Sampling, Usage
 from service.ledger import Budget
 from service.record import Round
-from service.solution import (
-    CandidateFound,
-    Drafted,
-    Event,
-    Path,
-    Revised,
-    StepWritten,
-    StopReason,
-    Verified,
-    Warned,
-)
+from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
 from service.strategies import STRATEGIES, AnyStrategy
 from service.strategies.attempt import Question
@@ -57,7 +48,9 @@ NamedStrategy = Annotated[AnyStrategy, Field(discriminator="name"), BeforeValida
 
 
 class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class MessageShape(Shape):
@@ -87,10 +80,8 @@ class SolveRequest(Shape):
 
     problem: Text | None = None
     messages: list[MessageShape] | None = Field(default=None, min_length=1, max_length=256)
-    strategy: NamedStrategy = Field(
-        default=STRATEGIES["stepco"](),
-        description="A strategy's name, or an object with its name and knobs.",
-    )
+    strategy: NamedStrategy = STRATEGIES["stepco"]()
+    """A strategy's name, or an object with its name and knobs."""
     sampling: SamplingShape = SamplingShape()
     budget: BudgetShape = BudgetShape()
     baseline: Literal["none", "estimate", "measure"] = "estimate"
@@ -115,23 +106,29 @@ class SolveRequest(Shape):
         )
 
 
-class NumberedStep(BaseModel):
+class Reply(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class NumberedStep(Reply):
     step: int
     text: str
-    round: int = Field(description="The round that wrote it; 0 is the draft.")
+    round: int
+    """The round that wrote it; 0 is the draft."""
     score: Score | None
 
 
-class Spent(BaseModel):
+class Spent(Reply):
     """`total` is what was computed: prompt - cached + completion + the verifier's tokens."""
 
     policy: Usage
     verifier: Cost
-    wasted: int = Field(description="Of completion: generated in calls that came to nothing.")
+    wasted: int
+    """Of completion: generated in calls that came to nothing."""
     total: int
 
 
-class SolveResponse(BaseModel):
+class SolveResponse(Reply):
     id: str
     answer: str | None
     verified: bool
@@ -140,7 +137,7 @@ class SolveResponse(BaseModel):
     stop_reason: StopReason
     steps: list[NumberedStep]
     rounds: list[Round]
-    candidates: list[CandidateFound]
+    candidates: list[events.CandidateFound]
     usage: Spent
     baseline: Baseline | None
     warnings: list[str]
@@ -178,24 +175,24 @@ def response(report: Report, model: str, verifier: str) -> SolveResponse:
     )
 
 
-def told(event: Event) -> tuple[str, dict[str, Any]] | None:
+def told(event: events.Event) -> tuple[str, dict[str, Any]] | None:
     """An event's name and data on the wire; None for what only the response tells."""
     match event:
-        case StepWritten(round, sample, index, text):
+        case events.StepWritten(round, sample, index, text):
             data = {"round": round, "sample": sample, "step": index + 1, "text": text}
             return "step", data
-        case Drafted(path):
+        case events.Drafted(path):
             return "drafted", {"round": 0, "sample": path.sample, **_written(path)}
-        case Revised(path, kept, score):
+        case events.Revised(path, kept, score):
             data = {"round": path.round, "kept": kept, "first_weak": kept + 1, "score": score}
             return "revised", data | _written(path)
-        case Verified(path, weak, cost):
+        case events.Verified(path, weak, cost):
             data = {"round": path.round, "sample": path.sample, "first_weak": _number(weak)}
             scores = [asdict(step.score) for step in path.steps if step.score is not None]
             return "verified", data | {"scores": scores, "tokens": cost.tokens}
-        case CandidateFound():
+        case events.CandidateFound():
             return "candidate", asdict(event)
-        case Warned():
+        case events.Warned():
             return None
 
 

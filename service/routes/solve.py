@@ -1,13 +1,11 @@
 """POST /solve: one question, solved with the strategy of the caller's choice."""
 
-from __future__ import annotations
-
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse
 
+from service.events import Listener, unheard
 from service.routes.shapes import SolveRequest, SolveResponse, response
 from service.routes.sse import events, while_connected
-from service.solution import Event, Listener
 from service.solver import Solver
 
 router = APIRouter(tags=["solve"])
@@ -34,11 +32,7 @@ async def solve(request: Request, body: SolveRequest) -> Response:
 
     if body.stream:
         return EventSourceResponse(events(run), ping=PING)
-    answer = await while_connected(request, run(_unheard))
+    answer = await while_connected(request, run(unheard))
     if answer is None:
         return Response(status_code=CLIENT_CLOSED)
     return Response(answer.model_dump_json(), media_type="application/json")
-
-
-def _unheard(_: Event) -> None:
-    return None

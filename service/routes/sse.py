@@ -1,7 +1,5 @@
 """A solve and its caller: one that leaves, by disconnecting, cancels what it started."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -9,9 +7,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 from sse_starlette import JSONServerSentEvent
 
+from service.events import Event, Listener
 from service.routes.failures import envelope, failure
 from service.routes.shapes import SolveResponse, told
-from service.solution import Event, Listener
 
 T = TypeVar("T")
 

@@ -1,7 +1,5 @@
 """Ways to spend tokens on one question, by name."""
 
-from __future__ import annotations
-
 from service.strategies.best_of_n import BestOfN
 from service.strategies.self_consistency import SelfConsistency
 from service.strategies.single import Single

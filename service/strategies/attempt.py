@@ -4,27 +4,16 @@ It turns drafts and revisions into prompts, completions into paths, paths into v
 the listener of each. Budgets, batching and tokens are the business of what it is given.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
 
+from service import events
 from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
 from service.errors import EngineError
-from service.solution import (
-    NOTHING,
-    CandidateFound,
-    Drafted,
-    Listener,
-    Path,
-    Revised,
-    StepWritten,
-    Verified,
-    Warned,
-)
+from service.solution import NOTHING, Path
 from service.strategies import prompts
 from verifier import steps
 from verifier.answers import Grader
@@ -32,7 +21,7 @@ from verifier.scoring import Chain, Verdict, Verifier
 
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
 
-Written = TypeVar("Written", Drafted, Revised)
+Written = TypeVar("Written", events.Drafted, events.Revised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +48,7 @@ class Attempt:
     engine: Engine
     verifier: Verifier
     grader: Grader
-    tell: Listener
+    tell: events.Listener
     begins_turns: bool
 
     @property
@@ -71,20 +60,20 @@ class Attempt:
         """Sample n paths from scratch; those without a step are left out, unless none has one."""
         opening = steps.OPENING if self.begins_turns else ""
 
-        def finished(sample: int, suffix: str, usage: Usage) -> Drafted:
-            return Drafted(Path.parse(opening + suffix, sample=sample, usage=usage))
+        def finished(sample: int, suffix: str, usage: Usage) -> events.Drafted:
+            return events.Drafted(Path.parse(opening + suffix, sample=sample, usage=usage))
 
         prompt = Prompt(self.question.instructed(), opening)
-        events, lost = await self._write([prompt] * n, 0, finished)
+        written, lost = await self._write([prompt] * n, 0, finished)
         if lost:
-            self.tell(Warned(f"{lost} of {n} samples failed in the engine and were left out."))
-        paths = [event.path for event in events]
+            self.tell(events.Warned(f"{lost} of {n} samples failed and were left out."))
+        paths = [event.path for event in written]
         return [path for path in paths if path.steps] or paths[:1]
 
     async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
         """Write the path anew from step `weak` (from 0) on; the steps before it stay."""
         if not rewrite and not self.begins_turns:
-            self.tell(Warned("revise: 'rewrite' was used, for this engine takes whole chats only."))
+            self.tell(events.Warned("revise: 'rewrite' was used; this engine takes whole chats."))
         if rewrite or not self.begins_turns:
             return await self._rewrite(path, weak, round)
         return await self._resume(path, weak, round)
@@ -102,12 +91,12 @@ class Attempt:
         for path in paths:
             verdict = next(verdicts) if path.steps else Verdict(())
             done.append(path.scored(verdict.scores))
-            self.tell(Verified(done[-1], doubt(done[-1]), verdict.cost))
+            self.tell(events.Verified(done[-1], doubt(done[-1]), verdict.cost))
         return done
 
     def found(self, path: Path, score: float | None) -> None:
         """Tell of one sample of several."""
-        self.tell(CandidateFound(path.sample, path.answer, score, path.usage.completion))
+        self.tell(events.CandidateFound(path.sample, path.answer, score, path.usage.completion))
 
     async def group(self, paths: Sequence[Path]) -> list[int]:
         """For each path the number of the first one that has the same answer."""
@@ -117,8 +106,10 @@ class Attempt:
     async def _resume(self, path: Path, weak: int, round: int) -> Path:
         """Our default: the kept prefix stands to the character, the policy goes on from it."""
 
-        def finished(_: int, suffix: str, usage: Usage) -> Revised:
-            return Revised(path.resumed(weak, suffix, round, usage), weak, path.correct(weak))
+        def finished(_: int, suffix: str, usage: Usage) -> events.Revised:
+            return events.Revised(
+                path.resumed(weak, suffix, round, usage), weak, path.correct(weak)
+            )
 
         prompt = Prompt(self.question.instructed(), path.prefix(weak))
         (event,), _ = await self._write([prompt], round, finished)
@@ -127,9 +118,9 @@ class Attempt:
     async def _rewrite(self, path: Path, weak: int, round: int) -> Path:
         """The paper's prompt. Kept steps are restored from our copy, whatever became of them."""
 
-        def finished(_: int, suffix: str, usage: Usage) -> Revised:
+        def finished(_: int, suffix: str, usage: Usage) -> events.Revised:
             rewritten = _restored(path, weak, opening + suffix, round, usage)
-            return Revised(rewritten, weak, path.correct(weak))
+            return events.Revised(rewritten, weak, path.correct(weak))
 
         opening = steps.OPENING if self.begins_turns else ""
         request = prompts.REWRITE.format(
@@ -180,7 +171,7 @@ class Writer(Generic[Written]):
 
     sample: int
     finished: Callable[[str, Usage], Written]
-    tell: Listener
+    tell: events.Listener
     written: Written | None = None
     text: str = ""
     usage: Usage = NOTHING
@@ -204,5 +195,5 @@ class Writer(Generic[Written]):
         for index in range(self.told, done):
             step = path.steps[index]
             if step.round == path.round:  # a kept step is not written again
-                self.tell(StepWritten(path.round, self.sample, index, step.text))
+                self.tell(events.StepWritten(path.round, self.sample, index, step.text))
             self.told = index + 1

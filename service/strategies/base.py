@@ -1,7 +1,5 @@
 """What a strategy is, and what all of them say alike."""
 
-from __future__ import annotations
-
 from typing import Annotated, Protocol, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field

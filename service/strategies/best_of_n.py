@@ -4,8 +4,6 @@ Aggregates after Let's Verify Step by Step (arXiv 2305.20050), the weighted vote
 Math-Shepherd (arXiv 2312.08935, section 3.4).
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Self-consistency (arXiv 2203.11171): sample n paths, return the answer most of them share."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """One draft, verified: the baseline every other strategy is measured against."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Literal
 

@@ -6,8 +6,6 @@ alone; and return the best path seen, since a revision may also break what was r
 read from the path, never asked for in a call of their own.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated, Literal
 

@@ -9,9 +9,9 @@ from staging import Playback, StatedVerifier
 
 from service.engines.base import Message, Prompt, Sampling
 from service.engines.scripted import ScriptedEngine
+from service.events import Event, Revised, StepWritten, Verified
 from service.ledger import Budget
 from service.record import Round
-from service.solution import Event, Revised, StepWritten, Verified
 from service.solver import Report, Solver, Task
 from service.strategies import AnyStrategy, BestOfN, SelfConsistency, Single, StepCo
 from service.strategies.attempt import Question
@@ -142,7 +142,7 @@ def test_an_engine_that_takes_whole_chats_only_is_said_to_have_rewritten() -> No
     report, _, _ = solve(StepCo(), "Step 1: a (0.2)", "Step 1:" + GOOD, begins_turns=False)
 
     assert (report.record.warnings) == [
-        "revise: 'rewrite' was used, for this engine takes whole chats only."
+        "revise: 'rewrite' was used; this engine takes whole chats."
     ]
 
 
