@@ -55,7 +55,7 @@ class Noting:
         return done
 
 
-async def measure(questions: int = 5) -> dict[str, float]:
+async def measure(questions: int = 3) -> dict[str, float]:
     backend, verifier = await load(Settings(model=SMALL, verifier_model=SMALL))
     engine, grader = Noting(backend), Grader()
     solver = Solver(engine, Batching(verifier), grader)

@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class LlamaCppEngine:
         )
         self._templates: dict[tuple[str, ...], list[list[int] | int]] = {}
         self._words: dict[str, int] = {}
+        self._slots = Slots()
 
     @classmethod
     async def load(cls, model: Path, threads: int) -> LlamaCppEngine:
@@ -86,8 +87,9 @@ class LlamaCppEngine:
         """Odds of next tokens, exact: biased alike, they are all that is left to choose from."""
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
+            tokens = await self._tokens(base.turns(query))
             request = {
-                "prompt": await self._tokens(base.turns(query)),
+                "prompt": tokens,
                 "n_predict": 1,
                 "n_probs": len(words),
                 "post_sampling_probs": True,
@@ -95,7 +97,8 @@ class LlamaCppEngine:
                 "temperature": 1.0,
                 "samplers": ["temperature"],
             }
-            reply = await self._post("/completion", request)
+            with self._slots.taken(tokens) as slot:
+                reply = await self._post("/completion", request | {"id_slot": slot})
             tops = reply["completion_probabilities"][0]["top_probs"]
             found = {top["id"]: top["prob"] for top in tops}
             yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
@@ -117,8 +120,9 @@ class LlamaCppEngine:
         self._server = None
 
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
+        tokens = await self._tokens(prompt)
         request = {
-            "prompt": await self._tokens(prompt),
+            "prompt": tokens,
             "n": len(samples),
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
@@ -128,7 +132,17 @@ class LlamaCppEngine:
             "stop": list(sampling.stop),
             "stream": True,
             "timings_per_token": True,
+            "return_tokens": True,
         }
+        if len(samples) > 1:  # the server spreads them over slots of its choice
+            return await self._follow(request, samples)
+        with self._slots.taken(tokens) as slot:
+            try:
+                await self._follow(request | {"id_slot": slot}, samples)
+            finally:
+                self._slots.hold(slot, tokens + samples[0].tokens)
+
+    async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
             async for chunk in chunks:
                 samples[chunk["index"]].hear(chunk)
@@ -198,6 +212,45 @@ class LlamaCppEngine:
                 yield _chunks(response)
 
 
+class Slots:
+    """What each slot of the server has in its cache, so that a call goes where most of it lies.
+
+    The server's own choice looks at how alike prompts are as a whole, and so loses the kept prefix
+    of a long path whose first steps alone are kept.
+    """
+
+    def __init__(self) -> None:
+        self._cached: dict[int, list[int]] = {slot: [] for slot in range(SLOTS)}
+        self._busy: set[int] = set()
+
+    @contextmanager
+    def taken(self, tokens: list[int]) -> Iterator[int]:
+        """The free slot with most of the tokens; the longest unused one where none has half."""
+        free = [slot for slot in self._cached if slot not in self._busy]
+        if not free:
+            yield -1
+            return
+        slot = max(free, key=lambda slot: _common(self._cached[slot], tokens))
+        if 2 * _common(self._cached[slot], tokens) < len(tokens):
+            slot = free[0]
+        self._busy.add(slot)
+        self.hold(slot, tokens)
+        try:
+            yield slot
+        finally:
+            self._busy.discard(slot)
+
+    def hold(self, slot: int, tokens: list[int]) -> None:
+        if self._cached.pop(slot, None) is not None:
+            self._cached[slot] = tokens  # behind all others: the one used last
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """How many tokens they begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
 @dataclass(slots=True)
 class Sample:
     """One sample of a call, told as its chunks come.
@@ -207,6 +260,7 @@ class Sample:
 
     told: Told
     shares_prefill: bool
+    tokens: list[int] = field(default_factory=list)
     stopped: bool = False
     done: bool = False
 
@@ -216,6 +270,7 @@ class Sample:
 
     def hear(self, chunk: dict[str, Any]) -> None:
         before = self.told.usage
+        self.tokens += chunk["tokens"]
         usage = Usage(completion=chunk["tokens_predicted"] - before.completion)
         if not before.calls:
             prompt = chunk["tokens_evaluated"]
@@ -268,7 +323,8 @@ def _start(model: Path, threads: int, key: str) -> Any:  # noqa: ANN401 - the wh
     params.n_parallel = SLOTS
     params.kv_unified = True
     params.endpoint_metrics = True
-    params.cache_ram_mib = 1024
+    params.cache_ram_mib = 0
+    params.cache_idle_slots = False
     params.ui = False
     params.warmup = False
     params.verbosity = 0

@@ -147,6 +147,16 @@ def test_a_begun_turn_is_gone_on_with_and_its_prefix_is_cached(bench: Bench) -> 
     assert rest.usage.cached / rest.usage.prompt >= 0.9
 
 
+def test_a_short_prefix_kept_of_a_long_path_is_still_cached(bench: Bench) -> None:
+    """The server's own choice of slot lost it: it weighs the prefix against the whole path."""
+    long = Prompt((Message("user", "Write the numbers from 1 to 100."),), "1, 2, 3,")
+    bench.complete(long, temperature=0.0, max_tokens=200)
+
+    (rest,) = bench.complete(Prompt(long.messages, "1, 2, 3, 4, 5,"), max_tokens=2)
+
+    assert rest.usage.cached / rest.usage.prompt >= 0.9
+
+
 def test_special_tokens_in_text_are_not_honoured(bench: Bench) -> None:
     """A question that forges the end of its turn must read as text: many tokens, not one."""
     plain, forged = (
