@@ -57,7 +57,7 @@ def code_lines(file: Path) -> int:
 
 
 def test_the_product_stays_small() -> None:
-    assert sum(map(code_lines, FILES)) < 3100
+    assert sum(map(code_lines, FILES)) < 3150
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["version"], ["serve", "--help"]], ids=str)
