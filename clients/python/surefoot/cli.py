@@ -144,7 +144,7 @@ def _view(question: str, as_json: bool) -> AbstractContextManager[Callable[[Even
         return nullcontext(_print_json)
     if sys.stdout.isatty():
         return live.watching(question)
-    return nullcontext(lambda event: typer.echo(live.line(event)))
+    return nullcontext(lambda event: typer.echo(live.plain(event)))
 
 
 def _print_json(event: Event) -> None:

@@ -169,14 +169,36 @@ def _result(solution: t.Solution) -> list[RenderableType]:
 
 
 def _tokens(solution: t.Solution) -> Table:
+    (first, *names), *rows = token_rows(solution)
+    table = Table(first, *(Column(clean(name), justify="right") for name in names))
+    for row in rows:
+        table.add_row(*row, style="bold" if row is rows[-1] else None)
+    return table
+
+
+def token_rows(solution: t.Solution) -> list[list[str]]:
+    """What the solve cost by kind, beside its baseline if it has one; names first."""
     costs: list[t.Usage | t.Baseline] = [solution.usage]
-    table = Table("tokens", Column("this solve", justify="right"))
+    names = ["tokens", "this solve"]
     if solution.baseline is not None:
         costs.append(solution.baseline)
-        table.add_column(Text(clean(solution.baseline.strategy)), justify="right")
-    table.add_row("policy, prompt", *(f"{cost.policy.prompt:,}" for cost in costs))
-    table.add_row("policy, cached of it", *(f"{cost.policy.cached:,}" for cost in costs))
-    table.add_row("policy, generated", *(f"{cost.policy.completion:,}" for cost in costs))
-    table.add_row("verifier", *(f"{cost.verifier.tokens:,}" for cost in costs))
-    table.add_row("computed in all", *(f"{cost.total:,}" for cost in costs), style="bold")
-    return table
+        names.append(solution.baseline.strategy)
+    return [
+        names,
+        ["policy, prompt", *(f"{cost.policy.prompt:,}" for cost in costs)],
+        ["policy, cached of it", *(f"{cost.policy.cached:,}" for cost in costs)],
+        ["policy, generated", *(f"{cost.policy.completion:,}" for cost in costs)],
+        ["verifier", *(f"{cost.verifier.tokens:,}" for cost in costs)],
+        ["computed in all", *(f"{cost.total:,}" for cost in costs)],
+    ]
+
+
+def plain(event: t.Event) -> str:
+    """What is printed of an event where there is no terminal: a line, and the tokens at the end."""
+    if not isinstance(event, t.Done):
+        return line(event)
+    rows = token_rows(event.solution)
+    table = [
+        f"{clean(name):<22}" + "".join(f"{clean(n):>14}" for n in rest) for name, *rest in rows
+    ]
+    return "\n".join([line(event), *table])
