@@ -20,9 +20,9 @@ from surefoot.live import Scene
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="http://127.0.0.1:8321")
-    parser.add_argument("--question", type=int, default=1, help="its row, from 0")
-    parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--threshold", type=float, default=0.72)
+    parser.add_argument("--question", type=int, default=0, help="its row, from 0")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--threshold", type=float, default=0.6)
     given = parser.parse_args()
     row = QUESTIONS.read_text(encoding="utf-8").splitlines()[given.question]
     question = json.loads(row)["question"]
