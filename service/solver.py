@@ -12,8 +12,9 @@ from service.events import Listener
 from service.ledger import Budget, BudgetExhausted, Ledger, MeteredEngine, MeteredVerifier
 from service.record import Record
 from service.solution import Solution
-from service.strategies import AnyStrategy, BestOfN
+from service.strategies import BestOfN
 from service.strategies.attempt import Attempt, Question
+from service.strategies.base import Strategy
 from verifier.answers import Grader
 from verifier.scoring import Cost, VerifierBackend, VerifierError
 
@@ -24,7 +25,7 @@ BASELINE = BestOfN()  # what StepCo's paper compares with: Best-of-10
 @dataclass(frozen=True, slots=True)
 class Task:
     question: Question
-    strategy: AnyStrategy
+    strategy: Strategy
     budget: Budget
     baseline: Literal["none", "estimate", "measure"]
 
@@ -85,7 +86,7 @@ class Solver:
             raise _unavailable() from error
 
     async def _run(
-        self, strategy: AnyStrategy, question: Question, ledger: Ledger, record: Record
+        self, strategy: Strategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
         engine, verifier = (
             MeteredEngine(self.engine, ledger),

@@ -88,7 +88,7 @@ def _what(wrong: Mapping[str, object]) -> str:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code, message = HTTP.get(error.status_code, ("invalid_request", "The request cannot be read."))
+    code, message = HTTP.get(error.status_code, ("invalid_value", "The request cannot be read."))
     seen = InvalidRequest(message)
     seen.status, seen.code = error.status_code, code
     return await _service_error(request, seen)
