@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -11,13 +12,15 @@ from service.engines.base import Backend
 from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.errors import StartupError
 from service.routes import failures, health, solve
 from service.settings import Settings
 from service.solver import Solver
+from verifier.adapter import SHIPPED, Adapter, AdapterError
 from verifier.answers import Grader
 from verifier.batching import Batching
 from verifier.judge import judge
-from verifier.readout import MARKED, Reader, Readout
+from verifier.readout import Reader, Readout
 from verifier.scoring import VerifierBackend
 
 POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
@@ -50,32 +53,67 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
     return app
 
 
-async def load(settings: Settings) -> tuple[Backend, VerifierBackend]:
+async def load(settings: Settings, psv: Path = SHIPPED) -> tuple[Backend, VerifierBackend]:
     """Engine and verifier as the settings name them; raises `StartupError` or `EngineError`."""
+    if settings.engine == "llamacpp" and not settings.verifier_url:
+        policy, adapter = _file(settings, settings.model or POLICY), _adapter(settings, psv)
+        checker = _checker(settings, adapter)
+        if policy.samefile(checker):  # one set of weights serves as both
+            both = await _llamacpp(settings, checker, adapter)
+            return both, _readout(both, adapter)
+    engine = await load_engine(settings)
+    return engine, await load_verifier(settings, psv)
+
+
+async def load_verifier(settings: Settings, psv: Path = SHIPPED) -> VerifierBackend:
+    """The verifier alone; raises what `load` does."""
     if settings.engine == "scripted":
-        return ScriptedEngine(delay=settings.scripted_delay), ArithmeticVerifier()
-    policy, checker = settings.model or POLICY, settings.verifier_model or CHECKER
-    engine: Backend
-    if settings.engine == "remote":
-        engine = await _remote(settings, settings.engine_url, settings.model)
-    else:
-        engine = await _llamacpp(settings, policy)
-    reader: Reader
-    if settings.verifier_url:
-        reader = await _remote(settings, settings.verifier_url, settings.verifier_model)
-    elif isinstance(engine, LlamaCppEngine) and policy == checker:
-        reader = engine  # one set of weights serves as both
-    else:
-        reader = await _llamacpp(settings, checker)
-    judged = settings.verifier == "judge"
-    return engine, judge(reader) if judged else Readout(reader, MARKED, "readout")
+        return ArithmeticVerifier()
+    adapter = _adapter(settings, psv)
+    if not settings.verifier_url:
+        checker = _checker(settings, adapter)
+        return _readout(await _llamacpp(settings, checker, adapter), adapter)
+    served = settings.verifier_model or (adapter.name if adapter else "")
+    return _readout(await _remote(settings, settings.verifier_url, served), adapter)
 
 
-async def _remote(settings: Settings, url: str, model: str) -> RemoteEngine:
+async def load_engine(settings: Settings, at_once: int = 64, patience: float = 120.0) -> Backend:
+    """The engine alone; a remote one is asked for so much at once, and may be silent so long."""
+    match settings.engine:
+        case "scripted":
+            return ScriptedEngine(delay=settings.scripted_delay)
+        case "remote":
+            return await _remote(settings, settings.engine_url, settings.model, at_once, patience)
+        case "llamacpp":
+            return await _llamacpp(settings, _file(settings, settings.model or POLICY), None)
+
+
+def _adapter(settings: Settings, psv: Path) -> Adapter | None:
+    """What the verifier was trained to; the judge is only asked."""
+    try:
+        return Adapter.load(psv) if settings.verifier == "psv" else None
+    except AdapterError as error:
+        raise StartupError(str(error)) from error
+
+
+def _readout(reader: Reader, adapter: Adapter | None) -> Readout:
+    return adapter.readout(reader) if adapter else judge(reader)
+
+
+def _checker(settings: Settings, adapter: Adapter | None) -> Path:
+    return _file(settings, settings.verifier_model or (adapter.base if adapter else CHECKER))
+
+
+def _file(settings: Settings, model: str) -> Path:
+    return Catalogue.load(settings.folder).resolve(model)
+
+
+async def _llamacpp(settings: Settings, file: Path, adapter: Adapter | None) -> LlamaCppEngine:
+    return await LlamaCppEngine.load(file, settings.threads, adapter.gguf if adapter else None)
+
+
+async def _remote(
+    settings: Settings, url: str, model: str, at_once: int = 64, patience: float = 120.0
+) -> RemoteEngine:
     key = settings.engine_key.get_secret_value() or None
-    return await RemoteEngine.connect(url, model or None, key)
-
-
-async def _llamacpp(settings: Settings, model: str) -> LlamaCppEngine:
-    file = Catalogue.load(settings.folder).resolve(model)
-    return await LlamaCppEngine.load(file, settings.threads)
+    return await RemoteEngine.connect(url, model or None, key, patience, at_once)

@@ -24,7 +24,7 @@ Small = Annotated[bool, typer.Option("--small", help="Use the 0.5B model as poli
 def serve(
     engine: Annotated[str | None, typer.Option(help="llamacpp, remote or scripted.")] = None,
     model: Annotated[str | None, typer.Option(help="The policy: a model's name or file.")] = None,
-    verifier: Annotated[str | None, typer.Option(help="judge or readout.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="psv or judge.")] = None,
     verifier_model: Annotated[str | None, typer.Option(help="The verifier's model.")] = None,
     small: Small = False,
     engine_url: Annotated[str | None, typer.Option(help="Base URL of a remote engine.")] = None,
@@ -34,8 +34,8 @@ def serve(
     """Start the service and stay. Settings come from SUREFOOT_… variables; options go first."""
     if small:
         model, verifier_model = SMALL, SMALL
-    with _explained():
-        settings = _settings(
+    with explained():
+        settings = read_settings(
             engine=engine,
             model=model,
             verifier=verifier,
@@ -57,10 +57,10 @@ models = typer.Typer(
 @models.command("list")
 def list_models() -> None:
     """List the catalogue: name, size, licence, and where each model lies."""
-    with _explained():
-        catalogue = _catalogue()
-        for name in catalogue.names():
-            model, path = catalogue.get(name), catalogue.path(name)
+    with explained():
+        shelf = catalogue()
+        for name in shelf.names():
+            model, path = shelf.get(name), shelf.path(name)
             where = path or f"not here; surefoot models pull {name}"
             typer.echo(f"{name}  {model.size / 1e6:,.0f} MB  {model.licence}  {where}")
 
@@ -71,22 +71,22 @@ def pull(
     small: Small = False,
 ) -> None:
     """Fetch models, resuming where an earlier pull ended, and verify them."""
-    with _explained():
-        catalogue = _catalogue()
+    with explained():
+        shelf = catalogue()
         for name in names or ([SMALL] if small else DEFAULTS):
-            if catalogue.path(name) is None:
-                _pull(catalogue, name)
-            typer.echo(f"{name}: {catalogue.path(name)}")
+            if shelf.path(name) is None:
+                _pull(shelf, name)
+            typer.echo(f"{name}: {shelf.path(name)}")
 
 
 @models.command()
 def path(name: str) -> None:
     """Print where a model lies; fails if it is not here."""
-    with _explained():
-        typer.echo(str(_catalogue().resolve(name)))
+    with explained():
+        typer.echo(str(catalogue().resolve(name)))
 
 
-def _settings(**given: object) -> Settings:
+def read_settings(**given: object) -> Settings:
     from pydantic import ValidationError
 
     from service.errors import StartupError
@@ -100,10 +100,10 @@ def _settings(**given: object) -> Settings:
         raise StartupError(f"The setting {name} cannot be used: {first['msg']}.") from error
 
 
-def _catalogue() -> Catalogue:
+def catalogue() -> Catalogue:
     from service.catalogue import Catalogue
 
-    return Catalogue.load(_settings().folder)
+    return Catalogue.load(read_settings().folder)
 
 
 def _pull(catalogue: Catalogue, name: str) -> None:
@@ -154,7 +154,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """What keeps a command from running is told in one sentence, with exit code 4."""
     from service.errors import ServiceError
 

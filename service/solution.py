@@ -8,7 +8,7 @@ from typing import Literal
 
 from service.engines.base import Usage
 from verifier import answers, steps
-from verifier.scoring import Aggregate, Score, path_score
+from verifier.scoring import Aggregate, Chain, Score, path_score
 
 NOTHING = Usage()
 
@@ -80,6 +80,11 @@ class Path:
             steps=(*self.steps[:kept], *(step for step, _ in fresh)),
             starts=(*self.starts[:kept], *(start for _, start in fresh)),
         )
+
+    def chain(self, question: str) -> Chain:
+        """What a verifier is asked; the kept steps of a revision come with their scores."""
+        known = tuple(step.score for step in self.steps if step.score is not None)
+        return Chain(question, tuple(step.text for step in self.steps), known)
 
     def scored(self, scores: Sequence[Score]) -> Path:
         pairs = zip(self.steps, scores, strict=True)

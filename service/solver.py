@@ -88,12 +88,15 @@ class Solver:
     async def _run(
         self, strategy: Strategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
-        engine, verifier = (
-            MeteredEngine(self.engine, ledger),
-            MeteredVerifier(self.verifier, ledger),
+        attempt = Attempt(
+            question=question,
+            engine=MeteredEngine(self.engine, ledger),
+            verifier=MeteredVerifier(self.verifier, ledger),
+            grader=self.grader,
+            tell=record.hear,
+            begins_turns=self.engine.begins_turns,
+            threshold=self.verifier.threshold,
         )
-        begins_turns = self.engine.begins_turns
-        attempt = Attempt(question, engine, verifier, self.grader, record.hear, begins_turns)
         limit = asyncio.timeout(ledger.seconds_left)
         try:
             async with limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import socket
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import uvicorn
@@ -17,7 +19,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
-from verifier.scoring import Chain, Cost, Score, Verdict, VerifierBackend
+from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierBackend
 
 
 @contextmanager
@@ -61,11 +63,19 @@ class Playback:
 
 
 class StatedVerifier:
-    """Gives a step the score that its text states in brackets, "(0.2)"; 0.9 where there is none."""
+    """Gives a step the score that its text states in brackets, "(0.2)"; 0.9 where there is none.
+
+    It keeps the chains.
+    """
 
     name = "stated"
 
+    def __init__(self, threshold: Score = EVEN) -> None:
+        self.threshold = threshold
+        self.chains: list[Chain] = []
+
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+        self.chains += chains
         return [
             Verdict(tuple(_stated(step) for step in chain.steps), Cost(10 * len(chain.steps), 1))
             for chain in chains
@@ -79,6 +89,43 @@ class StatedVerifier:
 
     async def close(self) -> None:
         return None
+
+
+LINEAR = {
+    "self_attn.q_proj": (896, 896),
+    "self_attn.k_proj": (896, 128),
+    "self_attn.v_proj": (896, 128),
+    "self_attn.o_proj": (896, 896),
+    "mlp.gate_proj": (896, 4864),
+    "mlp.up_proj": (896, 4864),
+    "mlp.down_proj": (4864, 896),
+}  # inputs and outputs in the 0.5B
+
+
+def train_at_random(folder: Path, layers: Sequence[int] = (4, 21), size: float = 0.1) -> None:
+    """An adapter for the 0.5B as PEFT saves one, drawn with a fixed seed; `size` is that of B."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    rng, rank, tensors = np.random.default_rng(0), 4, {}
+    for layer in layers:
+        for name, (inputs, outputs) in LINEAR.items():
+            path = f"base_model.model.model.layers.{layer}.{name}"
+            a = rng.normal(0, inputs**-0.5, (rank, inputs))
+            b = rng.normal(0, size, (outputs, rank))
+            tensors[f"{path}.lora_A.weight"] = a.astype("float32")
+            tensors[f"{path}.lora_B.weight"] = b.astype("float32")
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "where it was trained",
+        "r": rank,
+        "lora_alpha": 8,
+        "target_modules": [name.partition(".")[2] for name in LINEAR],
+        "layers_to_transform": list(layers),
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def _stated(step: str) -> Score:

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from typer.main import get_command
 
-from service import errors
+from service import errors, workshop
 from service.routes import health, solve
 from service.settings import Settings
 from service.strategies import STRATEGIES
@@ -58,6 +58,11 @@ def test_every_command_is_documented() -> None:
         assert f"surefoot {command}" in README
 
 
+def test_every_command_that_makes_a_verifier_is_documented() -> None:
+    for command in getattr(get_command(workshop.verifier), "commands", {}):
+        assert f"verifier {command}" in README or f"`{command}`" in README
+
+
 def test_every_bench_is_documented() -> None:
     for bench in (Path(__file__).parents[1] / "bench").glob("[!_]*.py"):
         assert f"python -m bench.{bench.stem}" in README
@@ -65,6 +70,6 @@ def test_every_bench_is_documented() -> None:
 
 def test_every_dependency_is_argued_for() -> None:
     project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
-    listed = project.split("dependencies = [")[1].split("]\n")[0]
-    for name in re.findall(r'"([a-z0-9-]+)', listed):
+    listed = project.split("dependencies = [")[1].split("dev = [")[0]
+    for name in re.findall(r'^ *"([a-z0-9-]+)[^"]*",', listed, re.MULTILINE):
         assert name in README, name

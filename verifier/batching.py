@@ -23,7 +23,7 @@ class Batching:
     """Wraps a `VerifierBackend`; at most `rows` paths go to it at once."""
 
     def __init__(self, backend: VerifierBackend, rows: int = 8) -> None:
-        self.name = backend.name
+        self.name, self.threshold = backend.name, backend.threshold
         self._backend = backend
         self._rows = rows
         self._waiting: deque[Row] = deque()

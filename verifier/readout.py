@@ -1,7 +1,7 @@
 """A verifier read off next-token odds: P(one token) against P(another) after each step.
 
-It works on any engine that returns log-probabilities. The queries of one path are asked in order
-and each begins with the one before it, so with a prefix cache a path costs little more than one
+It works on any engine that returns log-probabilities. The queries of one path are read in order,
+each beginning with the one before it, so with a prefix cache a path costs little more than one
 prefill. What the model is shown is a `Layout`; a trained adapter and a prompt are two of them.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from verifier import steps
-from verifier.scoring import Chain, Cost, Score, Verdict
+from verifier.scoring import EVEN, Chain, Cost, Score, Verdict
 
 Pair = tuple[str, str]
 """A token that says yes and one that says no."""
@@ -19,7 +19,10 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A conversation of two turns and the third as far as it is begun; the next token is read."""
+    """A conversation of two turns and the third as far as it is begun; the next token is read.
+
+    What callers and policies wrote in it has been neutralised.
+    """
 
     system: str
     user: str
@@ -39,12 +42,15 @@ class Reader(Protocol):
 
     name: str
 
-    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
-        """Raises `VerifierError`."""
+    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+        """One reading a query, in order; what one shares with the next is computed once.
+
+        Raises `VerifierError`.
+        """
         ...
 
-    async def weigh(self, query: Query) -> int:
-        """Tokens of a query; never too few."""
+    async def weigh(self, queries: Sequence[Query]) -> list[int]:
+        """Tokens of each; never too few."""
         ...
 
     async def check(self) -> None:
@@ -63,25 +69,34 @@ class Layout:
     value: Pair
 
 
-MARKER = " ки"
-
-
 def marked(question: str, so_far: Sequence[str]) -> Query:
-    """The question, then every step with a marker behind it (after Math-Shepherd, 2312.08935)."""
-    written = [f"{steps.label(k)} {steps.neutralise(s)}{MARKER}" for k, s in enumerate(so_far, 1)]
-    return Query("", steps.neutralise(question), "\n".join(written))
+    """What an adapter is trained on: the question, then every step with a marker behind it."""
+    return Query("", steps.neutralise(question), steps.marked(so_far))
 
 
-MARKED = Layout(marked, correct=(" +", " -"), value=(" +", " -"))
+MARKED = Layout(marked, correct=(" +", " -"), value=(" good", " bad"))
+
+
+def as_read(score: Score) -> Score:
+    return score
 
 
 class Readout:
-    """A `VerifierBackend`: one reading a step."""
+    """A `VerifierBackend`: a reading, calibrated, for each step whose score is not known yet."""
 
-    def __init__(self, reader: Reader, layout: Layout, kind: str) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        layout: Layout,
+        kind: str,
+        calibrate: Callable[[Score], Score] = as_read,
+        threshold: Score = EVEN,
+    ) -> None:
         self.name = f"{kind}:{reader.name}"
+        self.threshold = threshold
         self._reader = reader
         self._layout = layout
+        self._calibrate = calibrate
         self._pairs = list(dict.fromkeys((layout.correct, layout.value)))
 
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
@@ -94,10 +109,8 @@ class Readout:
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         """Every query from scratch, and the token read: what it costs with nothing cached."""
-        return [
-            sum([await self._reader.weigh(query) + 1 for query in self._queries(chain)])
-            for chain in chains
-        ]
+        weights = [await self._reader.weigh(self._queries(chain)) for chain in chains]
+        return [sum(each) + len(each) for each in weights]
 
     async def check(self) -> None:
         await self._reader.check()
@@ -106,14 +119,14 @@ class Readout:
         await self._reader.close()
 
     def _queries(self, chain: Chain) -> list[Query]:
-        ends = range(1, len(chain.steps) + 1)
+        ends = range(len(chain.known) + 1, len(chain.steps) + 1)
         return [self._layout.query(chain.question, chain.steps[:end]) for end in ends]
 
     async def _score(self, chain: Chain) -> Verdict:
-        scores, cost = [], Cost()
-        for query in self._queries(chain):
-            reading = await self._reader.read(query, self._pairs)
-            odds = dict(zip(self._pairs, reading.odds, strict=True))
-            scores.append(Score(odds[self._layout.correct], odds[self._layout.value]))
-            cost += reading.cost
-        return Verdict(tuple(scores), cost)
+        readings = await self._reader.read(self._queries(chain), self._pairs)
+        scores = tuple(self._score_of(reading) for reading in readings)
+        return Verdict(chain.known + scores, sum((reading.cost for reading in readings), Cost()))
+
+    def _score_of(self, reading: Reading) -> Score:
+        odds = dict(zip(self._pairs, reading.odds, strict=True))
+        return self._calibrate(Score(odds[self._layout.correct], odds[self._layout.value]))

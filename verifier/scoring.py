@@ -23,12 +23,19 @@ class Score:
     value: float
 
 
+EVEN = Score(0.5, 0.5)
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A question and the steps of one path that answers it."""
+    """A question and the steps of one path that answers it.
+
+    `known`: scores of its first steps from an earlier call; a verifier need not read those again.
+    """
 
     question: str
     steps: tuple[str, ...]
+    known: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ class VerifierBackend(Verifier, Protocol):
     """What a process runs: a verifier that can also be measured, checked and closed."""
 
     name: str
+
+    threshold: Score
+    """What a step's `correct` and a path's `value` must reach, where a request does not say."""
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         """The most tokens that scoring each chain can come to."""

@@ -10,6 +10,10 @@ Blocks hide what they hold from all of that: `\[ … \]`, `\begin{x} … \end{x}
 A mark that nothing closes opens no block, and of two openers the later one counts. As `$$` reads
 alike at both ends, a stray one would turn inside and outside about: so a `$$` never reaches past a
 "Step k" label, nor past a blank line unless it ends its own line.
+
+A verifier is shown the question, neutralised, as the user's turn, and the path as `marked` begins
+the assistant's; it is read behind each marker. No token reaches past a marker: the tokens up to one
+are the first of those up to the next.
 """
 
 import re
@@ -18,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 OPENING = "Step 1:"  # what an assistant's turn is begun with
+MARKER = " ки"  # behind every step that a verifier reads (Math-Shepherd, 2312.08935)
 
 # A "**" behind a label is taken with it, opened or not: so none put before a body makes it a label.
 _CORE = r"""
@@ -64,6 +69,11 @@ def label(number: int) -> str:
 
 def join(steps: Sequence[str]) -> str:
     return "\n".join(f"{label(number)} {step}" for number, step in enumerate(steps, 1))
+
+
+def marked(steps: Sequence[str]) -> str:
+    """The assistant's turn that a verifier reads: every step, neutralised, with a marker behind."""
+    return "\n".join(f"{label(k)} {neutralise(step)}{MARKER}" for k, step in enumerate(steps, 1))
 
 
 def split(text: str) -> tuple[Piece, ...]:

@@ -3,7 +3,8 @@
 The wheel's server listens on loopback alone, behind a key that is drawn at start. Chat templates
 come from the model. What callers and policies write is tokenised with special tokens split, so
 "<|im_end|>" in a question is text. Samples of one prompt share its prefill, and a prompt that
-begins like an earlier one is prefilled from where they part.
+begins like an earlier one is prefilled from where they part. A verifier's adapter is on while it
+reads and off while the policy writes, though both share one set of weights.
 
 An aborted call is counted up to the last token delivered; llama.cpp may have decoded one more for
 each sample before it heard of the abort. It cannot be told whose that was, so it is not claimed.
@@ -19,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from verifier.scoring import Cost, VerifierError
 SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
+END = -1  # between the tokens of two prompts
 
 
 class LlamaCppEngine:
@@ -40,8 +43,9 @@ class LlamaCppEngine:
 
     begins_turns = True
 
-    def __init__(self, server: object, url: str, key: str, name: str) -> None:
+    def __init__(self, server: object, url: str, key: str, name: str, reading: float = 0.0) -> None:
         self.name = name
+        self._reading = reading  # the adapter's scale while a verifier reads
         self._server = server  # its destructor stops the threads
         # The server closes a connection behind every stream; one it might close is not reused.
         self._http = httpx2.AsyncClient(
@@ -56,11 +60,11 @@ class LlamaCppEngine:
         self._slots = Slots()
 
     @classmethod
-    async def load(cls, model: Path, threads: int) -> LlamaCppEngine:
-        """Load the model and start its server; raises `StartupError`."""
+    async def load(cls, model: Path, threads: int, adapter: Path | None = None) -> LlamaCppEngine:
+        """Load the model, and the adapter to read with; raises `StartupError`."""
         key = secrets.token_hex(16)
-        server = await asyncio.to_thread(_start, model, threads, key)
-        return cls(server, server.listening_address, key, model.stem)
+        server = await asyncio.to_thread(_start, model, threads, key, adapter)
+        return cls(server, server.listening_address, key, model.stem, 1.0 if adapter else 0.0)
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = base.unwatched
@@ -81,35 +85,19 @@ class LlamaCppEngine:
         return [each.completed() for each in told]
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
-        return [len(await self._tokens(prompt)) for prompt in prompts]
+        return [len(tokens) for tokens in await self._tokens(prompts)]
 
-    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
+    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
         """Odds of next tokens, exact: biased alike, they are all that is left to choose from."""
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
-            tokens = await self._tokens(base.turns(query))
-            request = {
-                "prompt": tokens,
-                "n_predict": 1,
-                "n_probs": len(words),
-                "post_sampling_probs": True,
-                "logit_bias": [[token, BIAS] for token in words.values()],
-                "temperature": 1.0,
-                "samplers": ["temperature"],
-            }
-            with self._slots.taken(tokens) as slot:
-                reply = await self._post("/completion", request | {"id_slot": slot})
-            tops = reply["completion_probabilities"][0]["top_probs"]
-            found = {top["id"]: top["prob"] for top in tops}
-            yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
-            odds = tuple(yes / (yes + no) for yes, no in yes_no)
+            prompts = await self._tokens([base.turns(query) for query in queries])
+            return [await self._read(tokens, words, pairs) for tokens in prompts]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
-        computed = reply["timings"]["prompt_n"] + reply["tokens_predicted"]
-        return Reading(odds, Cost(computed, 1))
 
-    async def weigh(self, query: Query) -> int:
-        return len(await self._tokens(base.turns(query)))
+    async def weigh(self, queries: Sequence[Query]) -> list[int]:
+        return await self.measure([base.turns(query) for query in queries])
 
     async def check(self) -> None:
         with _translated(self.name):
@@ -119,8 +107,30 @@ class LlamaCppEngine:
         await self._http.aclose()
         self._server = None
 
+    async def _read(
+        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair]
+    ) -> Reading:
+        request = {
+            "prompt": tokens,
+            "n_predict": 1,
+            "n_probs": len(words),
+            "post_sampling_probs": True,
+            "logit_bias": [[token, BIAS] for token in words.values()],
+            "temperature": 1.0,
+            "samplers": ["temperature"],
+            "lora": _scaled(self._reading),
+        }
+        with self._slots.taken(Held(tokens, self._reading)) as slot:
+            reply = await self._post("/completion", request | {"id_slot": slot})
+        tops = reply["completion_probabilities"][0]["top_probs"]
+        found = {top["id"]: top["prob"] for top in tops}
+        yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
+        odds = tuple(yes / (yes + no) for yes, no in yes_no)
+        computed = reply["timings"]["prompt_n"] + reply["tokens_predicted"]
+        return Reading(odds, Cost(computed, 1))
+
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
-        tokens = await self._tokens(prompt)
+        (tokens,) = await self._tokens([prompt])
         request = {
             "prompt": tokens,
             "n": len(samples),
@@ -133,14 +143,15 @@ class LlamaCppEngine:
             "stream": True,
             "timings_per_token": True,
             "return_tokens": True,
+            "lora": _scaled(0.0),
         }
         if len(samples) > 1:  # the server spreads them over slots of its choice
             return await self._follow(request, samples)
-        with self._slots.taken(tokens) as slot:
+        with self._slots.taken(Held(tokens)) as slot:
             try:
                 await self._follow(request | {"id_slot": slot}, samples)
             finally:
-                self._slots.hold(slot, tokens + samples[0].tokens)
+                self._slots.hold(slot, Held(tokens + samples[0].tokens))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -153,18 +164,24 @@ class LlamaCppEngine:
         for sample in samples:
             sample.end()
 
-    async def _tokens(self, prompt: Prompt) -> list[int]:
-        """The prompt in the model's own template, callers' text with special tokens split."""
+    async def _tokens(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """The prompts in the model's own template, callers' text with special tokens split."""
+        texts: list[str | int] = []
+        for prompt in prompts:
+            texts += [*await self._templated(prompt), prompt.prefix, END]
+        tokens = [END, *await self._tokenize(texts)]
+        ends = [place for place, token in enumerate(tokens) if token == END]
+        return [tokens[start + 1 : end] for start, end in pairwise(ends)]
+
+    async def _templated(self, prompt: Prompt) -> list[str | int]:
+        """The messages' texts between the template's tokens."""
         roles = tuple(message.role for message in prompt.messages)
         if roles not in self._templates:
             self._templates[roles] = await self._template(roles)
-        tokens: list[int] = []
+        texts: list[str | int] = []
         for part in self._templates[roles]:
-            if isinstance(part, list):
-                tokens += part
-            else:
-                tokens += await self._tokenize(prompt.messages[part].content)
-        return tokens + (await self._tokenize(prompt.prefix) if prompt.prefix else [])
+            texts += part if isinstance(part, list) else [prompt.messages[part].content]
+        return texts
 
     async def _template(self, roles: tuple[str, ...]) -> list[list[int] | int]:
         """The template's own tokens, and between them the numbers of the messages."""
@@ -176,19 +193,20 @@ class LlamaCppEngine:
             if number % 2:
                 parts.append(int(text))
             elif text:
-                parts.append(await self._tokenize(text, special=True, first=number == 0))
+                parts.append(await self._tokenize([text], special=True, first=number == 0))
         return parts
 
     async def _tokenize(
-        self, text: str, *, special: bool = False, first: bool = False
+        self, texts: Sequence[str | int], *, special: bool = False, first: bool = False
     ) -> list[int]:
-        request = {"content": text, "parse_special": special, "add_special": first}
+        """Every text on its own; numbers among them stay as they are."""
+        request = {"content": texts, "parse_special": special, "add_special": first}
         tokens: list[int] = (await self._post("/tokenize", request))["tokens"]
         return tokens
 
     async def _word(self, word: str) -> int:
         if word not in self._words:
-            tokens = await self._tokenize(word)
+            tokens = await self._tokenize([word])
             if len(tokens) != 1:
                 raise EngineError(f"{word!r} is no single token of {self.name}; choose another.")
             self._words[word] = tokens[0]
@@ -212,6 +230,22 @@ class LlamaCppEngine:
                 yield _chunks(response)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The tokens in a slot's cache, and the scale of the adapter they were computed with."""
+
+    tokens: list[int] = field(default_factory=list)
+    scale: float = 0.0
+
+    def shared(self, other: Held) -> int:
+        """How many tokens they begin with alike; the server drops what another scale computed."""
+        if self.scale != other.scale:
+            return 0
+        pairs = enumerate(zip(self.tokens, other.tokens, strict=False))
+        fewer = min(len(self.tokens), len(other.tokens))
+        return next((at for at, (one, its) in pairs if one != its), fewer)
+
+
 class Slots:
     """What each slot of the server has in its cache, so that a call goes where most of it lies.
 
@@ -220,35 +254,29 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self._cached: dict[int, list[int]] = {slot: [] for slot in range(SLOTS)}
+        self._cached = {slot: Held() for slot in range(SLOTS)}
         self._busy: set[int] = set()
 
     @contextmanager
-    def taken(self, tokens: list[int]) -> Iterator[int]:
+    def taken(self, wanted: Held) -> Iterator[int]:
         """The free slot with most of the tokens; the longest unused one where none has half."""
         free = [slot for slot in self._cached if slot not in self._busy]
         if not free:
             yield -1
             return
-        slot = max(free, key=lambda slot: _common(self._cached[slot], tokens))
-        if 2 * _common(self._cached[slot], tokens) < len(tokens):
+        slot = max(free, key=lambda slot: wanted.shared(self._cached[slot]))
+        if 2 * wanted.shared(self._cached[slot]) < len(wanted.tokens):
             slot = free[0]
         self._busy.add(slot)
-        self.hold(slot, tokens)
+        self.hold(slot, wanted)
         try:
             yield slot
         finally:
             self._busy.discard(slot)
 
-    def hold(self, slot: int, tokens: list[int]) -> None:
+    def hold(self, slot: int, held: Held) -> None:
         if self._cached.pop(slot, None) is not None:
-            self._cached[slot] = tokens  # behind all others: the one used last
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    """How many tokens they begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+            self._cached[slot] = held  # behind all others: the one used last
 
 
 @dataclass(slots=True)
@@ -313,7 +341,12 @@ def _translated(name: str) -> Iterator[None]:
         raise EngineUnavailable(f"{name} does not answer; restart the service.") from error
 
 
-def _start(model: Path, threads: int, key: str) -> Any:  # noqa: ANN401 - the wheel is untyped
+def _scaled(scale: float) -> list[dict[str, float]]:
+    """The adapter at this scale: a call that does not say may run on what another one computed."""
+    return [{"id": 0, "scale": scale}]
+
+
+def _start(model: Path, threads: int, key: str, adapter: Path | None) -> Any:  # noqa: ANN401 - the wheel is untyped
     native: Any = import_module("xllamacpp")
     params = native.CommonParams()
     params.model.path = str(model)
@@ -329,9 +362,12 @@ def _start(model: Path, threads: int, key: str) -> Any:  # noqa: ANN401 - the wh
     params.warmup = False
     params.verbosity = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    if adapter:
+        params.lora_adapters = [native.CommonAdapterLoraInfo(str(adapter), 0.0)]
     try:
         return native.Server(params)
     except RuntimeError as error:
+        what = f"{model} with {adapter}" if adapter else f"{model}"
         raise StartupError(
-            f"llama.cpp cannot load {model}; check that it is a GGUF file and that memory suffices."
+            f"llama.cpp cannot load {what}; check that it is a GGUF file and that memory suffices."
         ) from error

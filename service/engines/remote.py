@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, Self
@@ -56,6 +56,7 @@ class _Heard(BaseModel, hide_input_in_errors=True):
     written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
     likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
     prompt: str = ""
+    tokens: list[int] = []
     data: list[dict[str, Any]] = []
 
     def since(self, told: Usage) -> Usage:
@@ -80,6 +81,12 @@ def _again(error: Exception) -> bool | float:
     return True
 
 
+def _plain(prompt: Prompt) -> Prompt:
+    """The prompt with no control tokens in its texts; a verifier's query has none, but markers."""
+    messages = tuple(replace(turn, content=neutralise(turn.content)) for turn in prompt.messages)
+    return Prompt(messages, neutralise(prompt.prefix))
+
+
 class RemoteEngine:
     """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
 
@@ -91,6 +98,7 @@ class RemoteEngine:
         self.name = model or ""
         self.begins_turns = False
         self._server = ""
+        self._words: dict[str, int] = {}
         self._place = f"the engine at {place}"
         self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
         self._slots = asyncio.Semaphore(concurrency)
@@ -157,16 +165,32 @@ class RemoteEngine:
         turns = [(*(m.content for m in prompt.messages), prompt.prefix) for prompt in prompts]
         return [sum(len(neutralise(text).encode()) + 64 for text in turn) for turn in turns]
 
-    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
-        """Odds among the likeliest tokens; one not named counts as likely as the last of them."""
-        sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+        """Odds by vLLM's word, which names any token; elsewhere among the likeliest tokens.
+
+        One that is not among them counts as likely as the last of them.
+        """
         try:
-            path, body = await self._request(base.turns(query), sampling)
-            del body["stream"], body["stream_options"]
-            body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
-            heard = await self._ask("POST", path, body)
+            named = await self._named(pairs) if self._server == "vllm" else {}
+            return [await self._read(query, pairs, named) for query in queries]
         except ServiceError as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
+
+    async def weigh(self, queries: Sequence[Query]) -> list[int]:
+        return await self.measure([base.turns(query) for query in queries])
+
+    async def check(self) -> None:
+        await self._ask("GET", "/v1/models")
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _read(self, query: Query, pairs: Sequence[Pair], named: dict[str, Any]) -> Reading:
+        sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
+        path, body = await self._request(base.turns(query), sampling)
+        del body["stream"], body["stream_options"]
+        body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
+        heard = await self._ask("POST", path, body | named)
         logs = {each.token: each.logprob for each in heard.likely or ()}
         if not all(yes in logs or no in logs for yes, no in pairs):
             raise VerifierError(f"{self.name} names no log-probability of {pairs}")
@@ -175,17 +199,18 @@ class RemoteEngine:
         spent = heard.since(Usage())
         return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), Cost(spent.computed, 1))
 
-    async def weigh(self, query: Query) -> int:
-        return sum(await self.measure([base.turns(query)]))
-
-    async def check(self) -> None:
-        await self._ask("GET", "/v1/models")
-
-    async def close(self) -> None:
-        await self._client.aclose()
+    async def _named(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """What asks vLLM for the log-probabilities of these tokens, likely or not."""
+        for word in {word for pair in pairs for word in pair} - self._words.keys():
+            asked = {"model": self.name, "prompt": word, "add_special_tokens": False}
+            tokens = (await self._ask("POST", "/tokenize", asked)).tokens
+            if len(tokens) != 1:
+                raise EngineError(f"{word!r} is no single token of {self.name}; choose another.")
+            self._words[word] = tokens[0]
+        return {"logprob_token_ids": [self._words[word] for pair in pairs for word in pair]}
 
     async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
-        path, body = await self._request(prompt, sampling)
+        path, body = await self._request(_plain(prompt), sampling)
         going, ending = True, None
         try:
             async with aclosing(await self._patiently(self._send, "POST", path, body)) as response:
@@ -207,8 +232,8 @@ class RemoteEngine:
 
     async def _request(self, prompt: Prompt, sampling: Sampling) -> tuple[str, dict[str, Any]]:
         """Where to send what, for the server to go on behind the prefix."""
-        messages = [{"role": m.role, "content": neutralise(m.content)} for m in prompt.messages]
-        prefix = neutralise(prompt.prefix)
+        messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+        prefix = prompt.prefix
         if prefix and not self.begins_turns:
             raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
         body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}

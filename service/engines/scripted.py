@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, at, unwatched
-from verifier.scoring import Chain, Cost, Score, Verdict
+from verifier.scoring import EVEN, Chain, Cost, Score, Verdict
 
 Script = Callable[[Prompt, random.Random], str]
 """What follows a prompt's prefix, drawn with the generator given."""
@@ -115,7 +115,7 @@ def rehearse(prompt: Prompt, rng: random.Random) -> str:
 class ArithmeticVerifier:
     """A `VerifierBackend`: a step is right when every sum in it is; a word costs a token."""
 
-    name = "arithmetic"
+    name, threshold = "arithmetic", EVEN
 
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
         return [self._judge(chain) for chain in chains]

@@ -17,7 +17,7 @@ from service.solution import NOTHING, Path
 from service.strategies import prompts
 from verifier import steps
 from verifier.answers import Grader
-from verifier.scoring import Chain, Verdict, Verifier
+from verifier.scoring import Score, Verdict, Verifier
 
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
 
@@ -50,11 +50,16 @@ class Attempt:
     grader: Grader
     tell: events.Listener
     begins_turns: bool
+    threshold: Score
 
     @property
     def greedy(self) -> bool:
         """Whether the same prompt always gets the same completion."""
         return self.question.sampling.temperature == 0
+
+    def bar(self, threshold: float | None) -> Score:
+        """What scores must reach: what the request says, or else the verifier's own threshold."""
+        return self.threshold if threshold is None else Score(threshold, threshold)
 
     async def draft(self, n: int = 1) -> list[Path]:
         """Sample n paths from scratch; those without a step are left out, unless none has one."""
@@ -83,9 +88,7 @@ class Attempt:
     ) -> list[Path]:
         """The paths with a score at every step; `doubt` says which step the listener hears of."""
         question = self.question.text
-        chains = [
-            Chain(question, tuple(step.text for step in path.steps)) for path in paths if path.steps
-        ]
+        chains = [path.chain(question) for path in paths if path.steps]
         verdicts = iter(await self.verifier.score(chains) if chains else ())
         done = []
         for path in paths:

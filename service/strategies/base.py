@@ -10,7 +10,13 @@ from service.strategies.attempt import Attempt
 
 Samples = Annotated[int, Field(strict=True, ge=1, le=64, description="How many paths are sampled.")]
 Threshold = Annotated[
-    float, Field(strict=True, ge=0, le=1, description="A step less correct than this is weak.")
+    float | None,
+    Field(
+        strict=True,
+        ge=0,
+        le=1,
+        description="A step less correct is weak. Null: as the verifier has it.",
+    ),
 ]
 
 

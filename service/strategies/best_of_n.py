@@ -19,10 +19,10 @@ class BestOfN:
     n: Samples = 10
     aggregate: Aggregate = "last"
     select: Literal["argmax", "weighted_vote"] = "argmax"
-    threshold: Threshold = 0.5
+    threshold: Threshold = None
 
     async def solve(self, attempt: Attempt) -> Solution:
-        doubt = partial(Path.first_weak, threshold=self.threshold)
+        doubt = partial(Path.first_weak, threshold=attempt.bar(self.threshold).correct)
         paths = await attempt.verify(await attempt.draft(self.n), doubt)
         for path in paths:
             attempt.found(path, path.score(self.aggregate))

@@ -11,9 +11,9 @@ from service.strategies.base import Threshold, knobs
 @knobs
 class Single:
     name: Literal["single"] = "single"
-    threshold: Threshold = 0.5
+    threshold: Threshold = None
 
     async def solve(self, attempt: Attempt) -> Solution:
-        doubt = partial(Path.first_weak, threshold=self.threshold)
+        doubt = partial(Path.first_weak, threshold=attempt.bar(self.threshold).correct)
         (path,) = await attempt.verify(await attempt.draft(), doubt)
         return Solution(path, doubt(path) is None, path.score("last"), "sampled")

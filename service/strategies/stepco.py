@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool
 from service.solution import Path, Solution, StopReason, best
 from service.strategies.attempt import Attempt
 from service.strategies.base import Threshold, knobs
-from verifier.scoring import Aggregate
+from verifier.scoring import Aggregate, Score
 
 
 @knobs
@@ -22,7 +22,7 @@ class StepCo:
     """The paper's algorithm is `revise="rewrite", select="last"`; its code adds
     `accept="value", stop="repeated", monotone=False`.
 
-    `threshold`: θ, below which a step is weak (paper: 0.5).
+    `threshold`: θ, below which a step is weak (paper: 0.5); left out, the verifier's own.
     `max_rounds`: T, revisions at the most (paper: 5).
     `revise`: "continue" samples a new suffix from the kept prefix; "rewrite" is the paper's prompt.
     `monotone`: the flagged step never moves back (paper: k(t) >= k(t-1)).
@@ -33,7 +33,7 @@ class StepCo:
     """
 
     name: Literal["stepco"] = "stepco"
-    threshold: Threshold = 0.5
+    threshold: Threshold = None
     max_rounds: Annotated[int, Field(strict=True, ge=0, le=32)] = 5
     revise: Literal["continue", "rewrite"] = "continue"
     monotone: StrictBool = True
@@ -43,15 +43,16 @@ class StepCo:
     aggregate: Aggregate = "last"
 
     async def solve(self, attempt: Attempt) -> Solution:
-        (path,) = await attempt.verify(await attempt.draft(), self._doubt)
-        seen, weak = [path], self._doubt(path)
+        doubt = partial(self._doubt, attempt.bar(self.threshold))
+        (path,) = await attempt.verify(await attempt.draft(), doubt)
+        seen, weak = [path], doubt(path)
         reason: StopReason = "max_rounds"
         for round in range(1, self.max_rounds + 1):
             if weak is None:
                 break
             before = path
             written = await attempt.revise(path, weak, round, rewrite=self.revise == "rewrite")
-            doubt = partial(self._doubt, since=weak if self.monotone else 0)
+            doubt = partial(doubt, since=weak if self.monotone else 0)
             (path,) = await attempt.verify([written], doubt)
             seen.append(path)
             weak = doubt(path)
@@ -63,12 +64,12 @@ class StepCo:
         chosen = path if self.select == "last" else best(seen, self.aggregate)
         return Solution(chosen, False, chosen.score(self.aggregate), reason)
 
-    def _doubt(self, path: Path, since: int = 0) -> int | None:
+    def _doubt(self, bar: Score, path: Path, since: int = 0) -> int | None:
         """The step to revise from, or None when the path is accepted."""
-        weak = path.first_weak(self.threshold, since)
+        weak = path.first_weak(bar.correct, since)
         if self.accept == "steps" or path.answer is None:
             return weak
-        if (path.score(self.aggregate) or 0.0) >= self.threshold:
+        if (path.score(self.aggregate) or 0.0) >= bar.value:
             return None
         return len(path.steps) - 1 if weak is None else weak
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import httpx2
 import pytest
+from staging import train_at_random
 
 from service.catalogue import Catalogue
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
@@ -28,8 +29,10 @@ from service.strategies.prompts import FORMAT
 from verifier.answers import Grader
 from verifier.batching import Batching
 from verifier.judge import judge
-from verifier.readout import MARKED, Query, Readout
-from verifier.scoring import Chain
+from verifier.readout import MARKED, Query, Reading, Readout
+from verifier.scoring import Chain, Cost, Score
+from verifier.steps import MARKER
+from verifier.training.export import to_gguf
 
 T = TypeVar("T")
 ASK = "Tom has 3 bags of 4 apples and eats 2. How many are left?"
@@ -39,10 +42,10 @@ PROMPT = Prompt((Message("system", FORMAT), Message("user", ASK)), "Step 1:")
 class Bench:
     """One engine and the loop that it lives on."""
 
-    def __init__(self) -> None:
+    def __init__(self, adapter: Path | None = None) -> None:
         self.runner = asyncio.Runner()
         file = Catalogue.load(Settings().folder).resolve("qwen2.5-coder-0.5b")
-        self.engine = self.run(LlamaCppEngine.load(file, Settings().threads))
+        self.engine = self.run(LlamaCppEngine.load(file, Settings().threads, adapter))
 
     def run(self, work: Awaitable[T]) -> T:
         async def main() -> T:
@@ -58,6 +61,9 @@ class Bench:
     ) -> list[Completion]:
         drawn = Sampling(**({"max_tokens": 24, "seed": 1} | sampling))  # type: ignore[arg-type]
         return self.run(self.engine.complete(prompts, drawn, watch))
+
+    def read(self, *queries: Query) -> list[Reading]:
+        return self.run(self.engine.read(queries, [MARKED.correct, MARKED.value]))
 
     def counted(self) -> dict[str, int]:
         """llama.cpp's own counters, once it is idle."""
@@ -79,6 +85,17 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     bench = Bench()
+    yield bench
+    bench.run(bench.engine.close())
+    bench.runner.close()
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One server for both: a policy without the adapter, a verifier with it."""
+    folder = tmp_path_factory.mktemp("adapter")
+    train_at_random(folder)
+    bench = Bench(to_gguf(folder))
     yield bench
     bench.run(bench.engine.close())
     bench.runner.close()
@@ -220,9 +237,9 @@ def test_a_question_that_does_not_fit_is_refused_by_name(bench: Bench) -> None:
 def test_odds_are_those_of_the_models_own_distribution(bench: Bench) -> None:
     """Read through the bias, and read from the full distribution: the same odds."""
     query = Query("", "Is 2 + 2 = 4? Answer yes or no.")
-    reading = bench.run(bench.engine.read(query, [("Yes", "No"), ("yes", "no")]))
+    (reading,) = bench.run(bench.engine.read([query], [("Yes", "No"), ("yes", "no")]))
 
-    prompt = bench.run(bench.engine._tokens(Prompt((Message("user", query.user),))))
+    (prompt,) = bench.run(bench.engine._tokens([Prompt((Message("user", query.user),))]))
     request = {"prompt": prompt, "n_predict": 1, "n_probs": 5000, "temperature": 1.0}
     reply = bench.run(bench.engine._post("/completion", request))
     tops = reply["completion_probabilities"][0]["top_logprobs"]
@@ -245,14 +262,106 @@ def test_a_path_costs_the_verifier_little_more_than_one_prefill(bench: Bench) ->
     (verdict,) = bench.run(readout.score([chain]))
     (most,) = bench.run(readout.measure([chain]))
 
-    alone = most_of_last(bench, chain)
     assert 6 == len(verdict.scores) == verdict.cost.calls
-    assert verdict.cost.tokens <= alone + 4 * len(steps)
+    assert verdict.cost.tokens <= prefill(bench, chain) + 2 * len(steps)
     assert verdict.cost.tokens < most / 2
 
 
-def most_of_last(bench: Bench, chain: Chain) -> int:
-    return bench.run(bench.engine.weigh(MARKED.query(chain.question, chain.steps)))
+def test_a_revised_path_costs_the_verifier_its_new_steps(bench: Bench) -> None:
+    readout = Readout(bench.engine, MARKED, "readout")
+    kept = tuple(f"She walks {k} miles and rests for {k} minutes." for k in range(4))
+    draft = Chain("How far does she walk?", (*kept, "So she walks 7 miles.", "Answer: 7"))
+    (before,) = bench.run(readout.score([draft]))
+
+    revised = Chain(draft.question, (*kept, "So 0 + 1 + 2 + 3 = 6."), before.scores[:4])
+    (after,) = bench.run(readout.score([revised]))
+
+    new = prefill(bench, revised) - prefill(bench, Chain(draft.question, kept))
+    assert before.scores[:4] == after.scores[:4]
+    assert 1 == after.cost.calls
+    assert after.cost.tokens <= new + 1
+
+
+def test_a_path_of_which_all_is_known_costs_nothing(bench: Bench) -> None:
+    """A revision in which the policy wrote nothing leaves such a path."""
+    known = (Score(0.9, 0.8),)
+
+    (verdict,) = bench.run(
+        Readout(bench.engine, MARKED, "readout").score([Chain("?", ("a",), known)])
+    )
+
+    assert (known, Cost()) == (verdict.scores, verdict.cost)
+
+
+def prefill(bench: Bench, chain: Chain) -> int:
+    return bench.run(bench.engine.weigh([MARKED.query(chain.question, chain.steps)]))[0]
+
+
+@pytest.mark.parametrize("ending", ["7", "$7.", r"\[ x = 7 \]", "7 км", "so**", "7\u200b", "ok 🙂"])
+def test_the_tokens_of_a_path_begin_with_those_up_to_each_marker(bench: Bench, ending: str) -> None:
+    """What was computed up to a step serves for the next, here as in training."""
+    steps = [f"A step that ends in {ending}", f"  {ending}", "Answer: 7"]
+    turns = [Prompt((Message("user", ASK),), MARKED.query(ASK, steps[:k]).begun) for k in (1, 2, 3)]
+
+    first, second, third = bench.run(bench.engine._tokens(turns))
+    marker = bench.run(bench.engine._tokenize([MARKER]))
+
+    assert first == second[: len(first)] == third[: len(first)]
+    assert second == third[: len(second)]
+    assert [marker] * 3 == [tokens[-len(marker) :] for tokens in (first, second, third)]
+
+
+QUERIES = [
+    MARKED.query(ASK, ["Tom has 3 * 4 = 12 apples."]),
+    MARKED.query(ASK, ["Tom has 3 * 4 = 12 apples.", "12 - 2 = 10 are left."]),
+]
+NOISE = 0.06  # of llama.cpp: how a prompt is cut into batches alters the odds this much
+
+
+def odds(readings: list[Reading]) -> list[float]:
+    return [p for reading in readings for p in reading.odds]
+
+
+def test_readings_have_the_adapter_on(bench: Bench, adapted: Bench) -> None:
+    plain, other = odds(bench.read(*QUERIES)), odds(adapted.read(*QUERIES))
+
+    assert max(abs(a - b) for a, b in zip(plain, other, strict=True)) > 2 * NOISE
+
+
+def test_completions_have_the_adapter_off(bench: Bench, adapted: Bench) -> None:
+    drawn = [each.complete(PROMPT, PROMPT, temperature=0.0) for each in (bench, adapted)]
+
+    assert [done.text for done in drawn[0]] == [done.text for done in drawn[1]]
+
+
+def test_what_was_completed_is_not_taken_for_what_was_read_nor_the_other_way(
+    bench: Bench, adapted: Bench
+) -> None:
+    """One server's slots hold both: tokens computed without the adapter are no use to a reading."""
+    (query, _), fresh = QUERIES, adapted.read(QUERIES[0])
+    prompt = Prompt((Message("user", query.user),), query.begun)
+
+    for _ in range(3):
+        (ours,) = bench.complete(prompt, temperature=0.0, max_tokens=4)
+        (theirs,) = adapted.complete(prompt, temperature=0.0, max_tokens=4)
+        again = adapted.read(query)
+
+        assert ours.text == theirs.text
+        assert pytest.approx(odds(fresh), abs=NOISE) == odds(again)
+
+
+def test_readings_and_completions_take_slots_of_their_own(adapted: Bench) -> None:
+    """So that a solve that goes back and forth computes nothing twice."""
+    query = QUERIES[1]
+    prompt = Prompt((Message("user", query.user),), query.begun)
+    adapted.complete(prompt, max_tokens=2)
+    adapted.read(query)
+
+    (done,) = adapted.complete(prompt, max_tokens=2)
+    (reading,) = adapted.read(query)
+
+    assert done.usage.prompt - done.usage.cached <= 1
+    assert reading.cost.tokens <= 2
 
 
 def test_stepco_solves_a_real_question_end_to_end(bench: Bench) -> None:
@@ -281,13 +390,13 @@ def test_over_http_the_same_model_says_the_same(bench: Bench) -> None:
 
     (ours,) = bench.run(bench.engine.complete([PROMPT], greedy))
     (theirs,) = bench.run(remote.complete([PROMPT], greedy))
-    odds = [bench.run(e.read(query, [("Yes", "No")])).odds[0] for e in (bench.engine, remote)]
+    readings = [bench.run(e.read([query], [("Yes", "No")])) for e in (bench.engine, remote)]
     bench.run(remote.close())
 
     assert remote.begins_turns
     assert (ours.text, ours.usage.prompt) == (theirs.text, theirs.usage.prompt)
     assert 12 == theirs.usage.completion
-    assert pytest.approx(odds[0], abs=0.02) == odds[1]
+    assert pytest.approx(odds(readings[0]), abs=0.02) == odds(readings[1])
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -296,6 +405,16 @@ def test_a_file_that_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> N
 
     with pytest.raises(StartupError, match="cannot load"):
         asyncio.run(LlamaCppEngine.load(file, 1))
+
+
+def test_an_adapter_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"nothing of the kind")
+
+    model = Catalogue.load(Settings().folder).resolve("qwen2.5-coder-0.5b")
+
+    with pytest.raises(StartupError, match=r"cannot load .* with .*broken"):
+        asyncio.run(LlamaCppEngine.load(model, 1, file))
 
 
 def test_a_dead_engine_does_not_answer(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
-from verifier.readout import Query
+from verifier.readout import Query, marked
 from verifier.scoring import Cost, VerifierError
 
 T = TypeVar("T")
@@ -135,6 +135,12 @@ def _server() -> Iterator[None]:
     async def render(request: Request) -> object:
         turns = (await request.json())["messages"]
         return {"prompt": "".join(f"<{t['role']}>{t['content']}" for t in turns) + "<assistant>"}
+
+    @app.post("/tokenize")
+    async def tokenize(request: Request) -> object:
+        STUB.note(request)
+        words = (await request.json())["prompt"].split()
+        return {"count": len(words), "tokens": [len(word) for word in words]}
 
     @app.post("/v1/{kind:path}")
     async def complete(request: Request) -> Response:
@@ -766,7 +772,7 @@ def likely(**logprobs: float) -> Play:
 def test_odds_are_read_off_the_likeliest_tokens() -> None:
     STUB.plays(likely(Yes=-0.5, maybe=-3.0, No=-1.5))
 
-    reading = using(lambda e: e.read(Query("Judge.", "2 + 2 = 4?"), [("Yes", "No")]))
+    (reading,) = using(lambda e: e.read([Query("Judge.", "2 + 2 = 4?")], [("Yes", "No")]))
 
     assert pytest.approx(1 / (1 + 2.718281828**-1.0)) == reading.odds[0]
     assert Cost(30 - 24 + 1, 1) == reading.cost
@@ -778,9 +784,37 @@ def test_odds_are_read_off_the_likeliest_tokens() -> None:
 def test_a_token_that_is_not_named_counts_as_the_last_of_those_that_are() -> None:
     STUB.plays(likely(Yes=-0.5, maybe=-3.0))
 
-    reading = using(lambda e: e.read(Query("", "2 + 2 = 4?"), [("Yes", "No")]))
+    (reading,) = using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))
 
     assert pytest.approx(1 / (1 + 2.718281828**-2.5)) == reading.odds[0]
+
+
+def test_a_query_is_sent_with_its_markers_and_all_else_of_callers_is_broken() -> None:
+    """A layout has neutralised what it shows: doing so once more here would break its markers."""
+    STUB.plays(likely(Yes=-0.5, No=-1.5), owner="vllm")
+    query = marked("</s>ки", ["a ки"])
+
+    using(lambda e: e.read([query], [("Yes", "No")]))
+
+    *_, user, begun = STUB.bodies[-1]["messages"]
+    assert ("<\u200b/s>к\u200bи", "Step 1: a к\u200bи ки") == (user["content"], begun["content"])
+
+
+def test_vllm_is_asked_for_the_tokens_themselves_likely_or_not() -> None:
+    STUB.plays(likely(Yes=-9.5, No=-9.0), owner="vllm")
+
+    first, second = using(lambda e: e.read([Query("", "a"), Query("", "b")], [("Yes", "No")]))
+
+    assert [[3, 2]] * 2 == [body["logprob_token_ids"] for body in STUB.bodies]
+    assert 2 == STUB.paths.count("/tokenize"), "each word is looked up once"
+    assert pytest.approx(1 / (1 + 2.718281828**0.5)) == first.odds[0] == second.odds[0]
+
+
+def test_a_word_of_several_tokens_cannot_be_read_from_vllm() -> None:
+    STUB.plays(likely(Yes=-0.5, No=-1.5), owner="vllm")
+
+    with pytest.raises(VerifierError, match="no single token"):
+        using(lambda e: e.read([Query("", "a")], [("Yes it is", "No")]))
 
 
 @pytest.mark.parametrize("play", [likely(maybe=-0.1), likely(), refuses(500), FIVE])
@@ -788,4 +822,4 @@ def test_a_server_that_gives_no_reading_is_a_verifier_that_fails(play: Play) -> 
     STUB.plays(play)
 
     with pytest.raises(VerifierError):
-        using(lambda e: e.read(Query("", "2 + 2 = 4?"), [("Yes", "No")]))
+        using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))

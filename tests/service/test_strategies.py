@@ -16,12 +16,17 @@ from service.solver import Report, Solver, Task
 from service.strategies import AnyStrategy, BestOfN, SelfConsistency, Single, StepCo
 from service.strategies.attempt import Question
 from verifier.answers import Grader
+from verifier.scoring import Score
 
 SAMPLING = Sampling()
 
 
 def solve(
-    strategy: AnyStrategy, *texts: str, begins_turns: bool = True, sampling: Sampling = SAMPLING
+    strategy: AnyStrategy,
+    *texts: str,
+    begins_turns: bool = True,
+    sampling: Sampling = SAMPLING,
+    verifier: StatedVerifier | None = None,
 ) -> tuple[Report, list[Event], list[Prompt]]:
     """The report of a solve in which the policy writes these texts, and what was told and asked."""
     script, heard = Playback(*texts), list[Event]()
@@ -30,7 +35,8 @@ def solve(
     task = Task(question, strategy, Budget(10_000, None, 60_000), "none")
     grader = Grader()
     try:
-        report = asyncio.run(Solver(engine, StatedVerifier(), grader).solve(task, heard.append))
+        solver = Solver(engine, verifier or StatedVerifier(), grader)
+        report = asyncio.run(solver.solve(task, heard.append))
     finally:
         grader.close()
     return report, heard, script.prompts
@@ -88,6 +94,37 @@ def test_the_gate_looks_at_every_step_and_not_at_the_whole_path_alone() -> None:
     assert strict.solution.path.answer == "1"
     assert lax.solution.path.answer == "2"
     assert len(prompts) == 1
+
+
+@pytest.mark.parametrize("strategy", [Single, BestOfN, StepCo])
+def test_the_verifiers_own_threshold_holds_where_the_request_names_none(
+    strategy: type[Single | BestOfN | StepCo],
+) -> None:
+    verifier = StatedVerifier(threshold=Score(0.1, 0.5))
+
+    own, _, _ = solve(strategy(), *[WEAK] * 10, verifier=verifier)
+    named, _, _ = solve(strategy(threshold=0.25), *[WEAK] * 10, verifier=verifier)
+
+    assert own.solution.verified
+    assert not named.solution.verified
+
+
+def test_a_path_is_accepted_by_value_at_the_threshold_for_values() -> None:
+    verifier = StatedVerifier(threshold=Score(0.9, 0.15))
+
+    report, _, _ = solve(StepCo(accept="value"), WEAK, verifier=verifier)
+
+    assert "accepted" == report.solution.stop_reason
+
+
+def test_what_a_revision_keeps_is_not_scored_again() -> None:
+    verifier = StatedVerifier()
+
+    report, _, _ = solve(StepCo(), WEAK, " c\nStep 3: d\nAnswer: 3", verifier=verifier)
+
+    draft, revision = verifier.chains
+    assert ((), ("a", "c", "d\nAnswer: 3")) == (draft.known, revision.steps)
+    assert (report.solution.path.steps[0].score,) == revision.known
 
 
 def test_two_equal_answers_stop_it_only_where_that_is_asked_for() -> None:

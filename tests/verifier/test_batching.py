@@ -15,7 +15,7 @@ from verifier.scoring import Chain, Score, Verdict, VerifierError
 class SlowVerifier:
     """Takes a moment a batch, gives each step the length of its text as a percentage."""
 
-    name = "slow"
+    name, threshold = "slow", Score(0.4, 0.6)
 
     def __init__(self, error: VerifierError | None = None) -> None:
         self.batches: list[int] = []
@@ -112,3 +112,11 @@ def test_a_failure_reaches_everyone_in_the_batch_and_the_queue_goes_on() -> None
     asyncio.run(main())
 
     assert slow.batches == [1, 1]
+
+
+def test_the_queue_goes_by_the_name_and_the_threshold_of_what_it_wraps() -> None:
+    slow = SlowVerifier()
+
+    queue = Batching(slow)
+
+    assert (slow.name, slow.threshold) == (queue.name, queue.threshold)

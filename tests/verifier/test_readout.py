@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from verifier.calibration import Calibration, Scale
 from verifier.judge import judge
-from verifier.readout import MARKED, MARKER, Layout, Pair, Query, Reading, Readout, marked
-from verifier.scoring import Chain, Cost, Score, VerifierError
+from verifier.readout import MARKED, Layout, Pair, Query, Reading, Readout, marked
+from verifier.scoring import EVEN, Chain, Cost, Score, VerifierError
+from verifier.steps import MARKER
 
 
 class NotingReader:
@@ -21,13 +23,15 @@ class NotingReader:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
-        self.queries.append(query)
-        odds = tuple(0.1 * len(self.queries) + 0.01 * i for i in range(len(pairs)))
-        return Reading(odds, Cost(7, 1))
+    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+        self.queries += queries
+        return [
+            Reading(tuple(0.1 * number + 0.01 * i for i in range(len(pairs))), Cost(7, 1))
+            for number in range(1, len(queries) + 1)
+        ]
 
-    async def weigh(self, query: Query) -> int:
-        return len(query.user) + len(query.begun)
+    async def weigh(self, queries: Sequence[Query]) -> list[int]:
+        return [len(query.user) + len(query.begun) for query in queries]
 
     async def check(self) -> None:
         return None
@@ -47,13 +51,39 @@ def test_every_step_gets_one_score_and_every_reading_is_paid_for() -> None:
 
 
 def test_one_readout_gives_one_number_for_both_and_two_give_two() -> None:
-    two = Layout(marked, correct=(" +", " -"), value=(" Y", " N"))
-
-    (one_pair,) = asyncio.run(Readout(NotingReader(), MARKED, "readout").score([CHAIN]))
-    (two_pairs,) = asyncio.run(Readout(NotingReader(), two, "readout").score([CHAIN]))
+    (one_pair,) = asyncio.run(judge(NotingReader()).score([CHAIN]))
+    (two_pairs,) = asyncio.run(Readout(NotingReader(), MARKED, "readout").score([CHAIN]))
 
     assert Score(0.1, 0.1) == one_pair.scores[0]
     assert Score(0.1, 0.11) == two_pairs.scores[0]
+
+
+def test_each_score_is_calibrated_by_its_own_scale() -> None:
+    calibration = Calibration(correct=Scale(0.0, 0.0), value=Scale(1.0, 100.0))
+    readout = Readout(NotingReader(), MARKED, "readout", calibration)
+
+    (verdict,) = asyncio.run(readout.score([CHAIN]))
+
+    assert (Score(0.5, 1.0),) * 3 == verdict.scores
+
+
+def test_steps_whose_score_is_known_are_not_read_and_cost_nothing() -> None:
+    reader, known = NotingReader(), (Score(0.9, 0.8), Score(0.7, 0.6))
+    readout = Readout(reader, MARKED, "readout")
+    chain = Chain(CHAIN.question, CHAIN.steps, known)
+
+    (verdict,) = asyncio.run(readout.score([chain]))
+
+    assert [marked(CHAIN.question, CHAIN.steps)] == reader.queries
+    assert ((*known, Score(0.1, 0.11)), Cost(7, 1)) == (verdict.scores, verdict.cost)
+    assert asyncio.run(readout.measure([chain])) < asyncio.run(readout.measure([CHAIN]))
+
+
+def test_a_threshold_is_even_odds_unless_the_verifier_has_its_own() -> None:
+    own = Score(0.3, 0.6)
+
+    assert EVEN == judge(NotingReader()).threshold
+    assert own == Readout(NotingReader(), MARKED, "readout", threshold=own).threshold
 
 
 def test_each_marked_query_begins_with_the_one_before_it() -> None:
@@ -99,7 +129,7 @@ def test_the_measure_is_what_it_costs_with_nothing_cached() -> None:
 
 
 class FailingReader(NotingReader):
-    async def read(self, query: Query, pairs: Sequence[Pair]) -> Reading:
+    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
         raise VerifierError("no reading")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.steps import OPENING, join, label, neutralise, split
+from verifier.steps import MARKER, OPENING, join, label, marked, neutralise, split
 
 FRAGMENTS = (
     "Step 1:", "Step 2:", "**Step 3:**", "**Step 4", "step 5.", "Step 6 -", "Step 7", "### Step 8",
@@ -47,6 +47,23 @@ def test_a_path_begins_with_the_opening() -> None:
     assert join(["a"]).startswith(OPENING)
     assert label(1) == OPENING
     assert join([]) == ""
+
+
+def test_a_verifier_reads_every_step_with_a_marker_behind_it() -> None:
+    assert marked(["a", "b"]) == "Step 1: a ки\nStep 2: b ки"
+    assert marked([f"a{MARKER} + </s>"]) == "Step 1: a к\u200bи + <\u200b/s> ки"
+    assert marked([]) == ""
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_a_marked_path_begins_with_that_of_fewer_steps_and_holds_no_other_marker(
+    steps: Sequence[str],
+) -> None:
+    whole = marked(steps)
+
+    for number in range(len(steps)):
+        assert whole.startswith(marked(steps[:number]))
+    assert whole.count(MARKER) == len(steps)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ from surefoot.errors import BadRequest, SurefootError
 from surefoot.protocol import SERVER, Baseline
 from surefoot.types import Done, Event
 
-SERVICE = {"serve": "Run the server.", "models": "List and fetch models."}
+SERVICE = {
+    "serve": "Run the server.",
+    "models": "List and fetch models.",
+    "verifier": "Make and measure the verifier.",
+}
 SAMPLING = ("best_of_n", "self_consistency")
 
 

@@ -1,0 +1,1 @@
+"""How the verifier's adapter is made: rollouts, labels, training, export, evaluation."""
