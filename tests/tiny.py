@@ -51,7 +51,7 @@ def tiny(seed: int = 0, lora: Lora = LORA) -> Model:
             layers_to_transform=list(range(lora.first, config.num_hidden_layers)),
         ),
     )
-    return Model(adapted, ByteTokenizer(), lora.first)
+    return Model(adapted, ByteTokenizer())
 
 
 def example(number: int, *, right: bool) -> Example:

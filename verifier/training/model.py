@@ -57,11 +57,11 @@ class Pack:
 
 def pack(paths: Sequence[Tokens]) -> Pack:
     """One sequence; neighbours with the same question share it."""
-    made = Pack([], [], [], [], [])
+    made, group = Pack([], [], [], [], []), 0
     for number, each in enumerate(paths):
         if not number or paths[number - 1].question != each.question:
-            _extend(made, each.question, start=0, group=number, part=0)
             group = number
+            _extend(made, each.question, start=0, group=group, part=0)
         start = len(made.ids)
         _extend(made, each.path, start=len(each.question), group=group, part=number + 1)
         made.markers.extend(start + marker for marker in each.markers)
@@ -90,11 +90,15 @@ def bins(paths: Sequence[Tokens], most: int) -> list[list[int]]:
 class Model:
     """Odds of both readouts at every marker."""
 
-    def __init__(self, network: Any, tokenizer: Any, first: int) -> None:  # noqa: ANN401 - untyped
+    def __init__(self, network: Any, tokenizer: Any) -> None:  # noqa: ANN401 - untyped
         import torch
 
         self.network = network
-        self.first = first
+        self._first = min(
+            int(name.split(".layers.")[1].split(".")[0])
+            for name, _ in network.named_parameters()
+            if ".lora_A." in name
+        )
         self._tokenizer = tokenizer
         self._opening, self._closing = self._turn()
         inner = network.get_base_model()
@@ -119,7 +123,7 @@ class Model:
             layers_to_transform=list(range(lora.first, network.config.num_hidden_layers)),
             task_type="CAUSAL_LM",
         )
-        return cls(get_peft_model(network, config), tokenizer, lora.first)
+        return cls(get_peft_model(network, config), tokenizer)
 
     @classmethod
     def saved(cls, base: Path, adapter: Path, *, learns: bool = False) -> Model:
@@ -127,8 +131,7 @@ class Model:
         from peft import PeftModel
 
         network, tokenizer = _base(base)
-        adapted = PeftModel.from_pretrained(network, adapter, is_trainable=learns)
-        return cls(adapted, tokenizer, min(adapted.peft_config["default"].layers_to_transform))
+        return cls(PeftModel.from_pretrained(network, adapter, is_trainable=learns), tokenizer)
 
     def tokens(self, chain: Chain) -> Tokens:
         """As the serving engines cut them: template, question and turn each by itself."""
@@ -147,11 +150,11 @@ class Model:
 
         with torch.no_grad():
             hidden = self._inner.embed_tokens(torch.tensor([pack.ids]))
-            return self._through(hidden, pack, 0, self.first)[0]
+            return self._through(hidden, pack, 0, self._first)[0]
 
     def logits(self, pack: Pack, lower: Tensor) -> Tensor:
         """Log-odds (markers, 2) of `correct` and `value`, from what `lower` gave."""
-        hidden = self._through(lower[None], pack, self.first, len(self._inner.layers))
+        hidden = self._through(lower[None], pack, self._first, len(self._inner.layers))
         at_markers = self._inner.norm(hidden[0, pack.markers])
         return at_markers.float() @ self._heads.T
 
