@@ -24,6 +24,7 @@ from verifier.readout import Reader, Readout
 from verifier.scoring import VerifierBackend
 
 POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
+PSV, JUDGE = "psv", "judge"
 
 
 def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
@@ -53,23 +54,23 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
     return app
 
 
-async def load(settings: Settings, psv: Path = SHIPPED) -> tuple[Backend, VerifierBackend]:
+async def load(settings: Settings) -> tuple[Backend, VerifierBackend]:
     """Engine and verifier as the settings name them; raises `StartupError` or `EngineError`."""
     if settings.engine == "llamacpp" and not settings.verifier_url:
-        policy, adapter = _file(settings, settings.model or POLICY), _adapter(settings, psv)
+        policy, adapter = _file(settings, settings.model or POLICY), _adapter(settings)
         checker = _checker(settings, adapter)
         if policy.samefile(checker):  # one set of weights serves as both
             both = await _llamacpp(settings, checker, adapter)
             return both, _readout(both, adapter)
     engine = await load_engine(settings)
-    return engine, await load_verifier(settings, psv)
+    return engine, await load_verifier(settings)
 
 
-async def load_verifier(settings: Settings, psv: Path = SHIPPED) -> VerifierBackend:
+async def load_verifier(settings: Settings) -> VerifierBackend:
     """The verifier alone; raises what `load` does."""
     if settings.engine == "scripted":
         return ArithmeticVerifier()
-    adapter = _adapter(settings, psv)
+    adapter = _adapter(settings)
     if not settings.verifier_url:
         checker = _checker(settings, adapter)
         return _readout(await _llamacpp(settings, checker, adapter), adapter)
@@ -88,10 +89,12 @@ async def load_engine(settings: Settings, at_once: int = 64, patience: float = 1
             return await _llamacpp(settings, _file(settings, settings.model or POLICY), None)
 
 
-def _adapter(settings: Settings, psv: Path) -> Adapter | None:
+def _adapter(settings: Settings) -> Adapter | None:
     """What the verifier was trained to; the judge is only asked."""
+    if settings.verifier == JUDGE:
+        return None
     try:
-        return Adapter.load(psv) if settings.verifier == "psv" else None
+        return Adapter.load(SHIPPED if settings.verifier == PSV else Path(settings.verifier))
     except AdapterError as error:
         raise StartupError(str(error)) from error
 

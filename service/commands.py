@@ -24,7 +24,7 @@ Small = Annotated[bool, typer.Option("--small", help="Use the 0.5B model as poli
 def serve(
     engine: Annotated[str | None, typer.Option(help="llamacpp, remote or scripted.")] = None,
     model: Annotated[str | None, typer.Option(help="The policy: a model's name or file.")] = None,
-    verifier: Annotated[str | None, typer.Option(help="psv or judge.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="psv, judge or a FOLDER.")] = None,
     verifier_model: Annotated[str | None, typer.Option(help="The verifier's model.")] = None,
     small: Small = False,
     engine_url: Annotated[str | None, typer.Option(help="Base URL of a remote engine.")] = None,

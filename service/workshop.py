@@ -147,18 +147,22 @@ def export(
     The threshold is that of the highest F1 on the process files. Needs the extra `train`.
     """
     with _told():
+        from rich.console import Console
+
         from verifier.training.finish import finish
+        from verifier.training.report import calibrated
 
         with Bar(run.name) as bar:
-            adapter = asyncio.run(finish(run, _in_torch(run, base), base, dev, out, bar))
-        typer.echo(f"{adapter.name}: {adapter.calibration}, threshold {adapter.threshold.correct}")
+            made = asyncio.run(finish(run, _in_torch(run, base), base, dev, out, bar))
+        Console().print(calibrated({"correct": made.correct, "value": made.value}))
+        typer.echo(f"{made.adapter.name}: threshold of correct {made.adapter.threshold.correct}")
 
 
 @verifier.command()
 def evaluate(
     files: Files,
     name: Annotated[
-        str, Option("--verifier", help="psv, judge, or a training run: ./FOLDER.")
+        str, Option("--verifier", help="psv, judge, or a FOLDER: exported, or of a run.")
     ] = PSV,
     threshold: Annotated[
         float | None, Option(min=0, max=1, help="Of `correct`. Default: the verifier's own.")
@@ -244,9 +248,14 @@ async def _verifier(name: str) -> VerifierBackend:
     """One of the service's, as the settings have it, or a run's adapter in torch."""
     from service.app import load_verifier
 
-    if "/" in name:
+    if _is_run(Path(name)):
         return _in_torch(Path(name), SMALL)
     return await load_verifier(read_settings(verifier=name))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether it holds an adapter that was not exported."""
+    return folder.is_dir() and not (folder / "verifier.json").exists()
 
 
 def _in_torch(run: Path, base: str) -> Trained:

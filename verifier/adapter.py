@@ -51,7 +51,8 @@ class Adapter:
             digest = adapter.digest()
         except (OSError, ValidationError) as error:
             raise AdapterError(
-                f"{folder} holds no verifier that can be used; export it."
+                f"{folder} holds no verifier that can be used; "
+                "name psv, judge or a folder that `surefoot verifier export` wrote."
             ) from error
         if digest != card.sha256:
             raise AdapterError(f"{adapter.gguf} is not what its verifier.json is about; export it.")

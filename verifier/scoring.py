@@ -14,7 +14,8 @@ Aggregate = Literal["last", "min", "mean", "product"]
 class Score:
     """The verifier's two answers at the end of a step, both probabilities.
 
-    `correct`: no step so far holds an error; it locates the first wrong step.
+    `correct`: this step holds no error, if none before it does; it locates the first wrong step.
+    Over all steps so far its product is the probability that none holds one.
     `value`: the path will end in the right answer (StepCo's PSV); it chooses and stops.
     A verifier with one readout gives one number for both.
     """

@@ -50,7 +50,8 @@ def url() -> Iterator[str]:
 
 def loaded(psv: Path, **settings: str) -> tuple[Backend, VerifierBackend]:
     async def main() -> tuple[Backend, VerifierBackend]:
-        engine, verifier = await load(Settings.model_validate({"verifier": "psv", **settings}), psv)
+        named = {"verifier": str(psv), **settings}
+        engine, verifier = await load(Settings.model_validate(named))
         await verifier.close()
         await engine.close()
         return engine, verifier

@@ -47,8 +47,8 @@ Moved = dict[Fraction, Fraction]  # which number stands for which from the chang
 def corruptions(example: Example, rng: Random) -> Example | None:
     """One corruption of a right path, drawn at random; None if nothing in it can be changed.
 
-    `correct` is 1 before the changed step and 0 from it on; `value` is 0 at the end of a path whose
-    answer has changed, and not known elsewhere.
+    `correct` is 1 before the changed step, 0 at it, and not known behind it; `value` is 0 at the
+    end of a path whose answer has changed, and not known elsewhere.
     """
     if set(example.correct) != {1.0}:
         return None
@@ -308,7 +308,7 @@ def _example(path: Example, at: int, changed: Sequence[str]) -> Example:
         question_id=path.question_id,
         question=path.question,
         steps=cut,
-        correct=(1.0,) * at + (0.0,) * len(changed),
+        correct=(1.0,) * at + (0.0,) + (None,) * (len(changed) - 1),
         value=(None,) * (len(cut) - 1) + (end,),
         source="corruption",
     )

@@ -94,9 +94,9 @@ def _process(
     questions = numbered([row.question for row in rows])
     best = metrics.best_threshold(paths.scores, labels)
     marks = Marks.of(
-        (row.question, row.label < 0 or step < row.label, score.correct)
+        (row.question, step != row.label, score.correct)
         for row, path in zip(rows, scores, strict=True)
-        for step, score in enumerate(path)
+        for step, score in enumerate(path[: row.label + 1] if row.label >= 0 else path)
     )
     return ProcessReport(
         kind="process",

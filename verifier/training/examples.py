@@ -2,9 +2,11 @@ r"""Labels the steps of paths: from graded rollouts and from gold solutions.
 
 `value` comes from outcomes alone: the mean of the rollouts that passed through a prefix, or the
 share of those drawn from it on purpose (StepCo, 2410.12934: a node's label is its leaves' mean).
-`correct` of a path that ended right is 1. In one that ended wrong, the last step is wrong; before
-it, a prefix from which another rollout ended right is right (Math-Shepherd's hard estimation,
-2312.08935), a false equation is wrong, and a result that nobody reaches who is right is doubtful.
+`correct` of a path that ended right is 1. In one that ended wrong, a prefix from which another
+rollout ended right is right (Math-Shepherd's hard estimation, 2312.08935), a false equation is
+wrong, and a result that nobody reaches who is right is doubtful. Behind the first error nothing is
+said of a step (Let's Verify Step by Step, 2305.20050, section 2.6): what follows from a wrong step
+is neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ from verifier.scoring import Chain
 from verifier.training.arithmetic import equations, mentioned, results
 from verifier.training.data import Question, Rollout
 
-TRUSTED = 0.75  # before the first doubtful step: all results are known, the reasoning is not
+TRUSTED = 0.85  # before the first doubtful step: all results are known, the reasoning is not
 DOUBTFUL = 0.15  # a result that is not known
-BEHIND_DOUBT = 0.05  # what is built on it
 SHORT = 40  # characters: a sentence of fewer goes with the one after it
 SCALES = Fraction(1), Fraction(100), Fraction(1, 100)
 
@@ -51,7 +52,7 @@ class Example(BaseModel, frozen=True):
     question: str
     steps: tuple[str, ...]
     correct: tuple[float | None, ...]
-    """P(no step so far holds an error); it never rises along the path."""
+    """P(the step holds no error, if none before it does); None behind the first error."""
     value: tuple[float | None, ...]
     """P(the path ends right)."""
     source: Literal["rollout", "gold", "corruption"]
@@ -159,15 +160,17 @@ def _wrong(
     last = len(path.steps) - 1
     false = path.false if path.false < last or answered else last + 1
     sound = max((n for n in range(1, false + 1) if path.steps[:n] in proven), default=0)
-    doubtful = _doubtful(path.steps[:last], sound, known)
+    doubtful = _doubtful(path.steps[: last + answered], sound, known)
     trusted = TRUSTED if min(false, doubtful) <= last and known is not None else None
 
     def label(at: int) -> float | None:
-        if at >= false or (at == last and answered):
+        if at > min(false, doubtful):
+            return None
+        if at == false or (at == last == sound and answered):
             return 0.0
-        if at >= doubtful:
-            return DOUBTFUL if at == doubtful else BEHIND_DOUBT
-        return 1.0 if at < sound else trusted if at < last else None
+        if at == doubtful:
+            return DOUBTFUL
+        return 1.0 if at < sound else trusted
 
     return tuple(label(at) for at in range(last + 1))
 

@@ -9,6 +9,7 @@ agree with them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,12 @@ from verifier.adapter import Adapter
 from verifier.calibration import Calibration, Scale, log_odds
 from verifier.scoring import Score
 from verifier.training import metrics
-from verifier.training.calibrate import fit
+from verifier.training.calibrate import fit, gain
 from verifier.training.curriculum import HELD_OUT
 from verifier.training.data import Process, read, write
 from verifier.training.examples import Example
 from verifier.training.export import ship
+from verifier.training.report import Gain, Marks
 from verifier.training.scored import Progress, score
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ GOLDEN = "golden.jsonl"
 PATHS = 6  # golden ones
 HUB = "Qwen/Qwen2.5-Coder-0.5B-Instruct"  # where PEFT and vLLM find the base
 
+Mark = tuple[str, float, float]  # as `Marks.of` takes them
+
 
 class Golden(BaseModel, frozen=True):
     """A path, and for each of its steps `correct` and `value`, calibrated."""
@@ -44,21 +48,31 @@ class Golden(BaseModel, frozen=True):
     scores: tuple[tuple[float, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The verifier, and what calibrating did to its readouts on the held-out questions."""
+
+    adapter: Adapter
+    correct: Gain
+    value: Gain
+
+
 async def finish(
     run: Path, trained: Trained, base: str, dev: Sequence[Path], out: Path, progress: Progress
-) -> Adapter:
+) -> Finished:
     """Raises `DataError` and `AdapterError`."""
     held_out = list(read(run / HELD_OUT, Example))
     rows = [row for file in dev for row in read(file, Process)]
     chains = [each.chain for each in held_out] + [row.chain for row in rows]
     scored = await score(chains, trained, run / SCORES, progress)
-    calibration = _calibration(held_out, scored[: len(held_out)])
+    correct, value = _marks(held_out, scored[: len(held_out)])
+    calibration = Calibration(_scale(correct), _scale(value))
     paths = [[calibration(each).correct for each in path] for path in scored[len(held_out) :]]
     threshold = metrics.best_threshold(paths, np.array([row.label for row in rows]))
     adapter = Adapter(out, base, Score(threshold, 0.5), calibration)
     ship(run, adapter, HUB)
     write(out / GOLDEN, islice(_golden(held_out, scored, calibration), PATHS))
-    return adapter
+    return Finished(adapter, gain(correct), gain(value))
 
 
 def _golden(
@@ -74,23 +88,15 @@ def _golden(
             yield Golden(question=each.question, steps=each.steps, scores=pairs)
 
 
-def _calibration(examples: Sequence[Example], scored: Sequence[tuple[Score, ...]]) -> Calibration:
-    pairs = list(zip(examples, scored, strict=True))
-    correct = [
-        (given.correct, label)
-        for example, path in pairs
-        for given, label in zip(path, example.correct, strict=True)
-    ]
-    value = [
-        (given.value, label)
-        for example, path in pairs
-        for given, label in zip(path, example.value, strict=True)
-    ]
-    return Calibration(_scale(correct), _scale(value))
+def _marks(examples: Sequence[Example], scored: Sequence[tuple[Score, ...]]) -> tuple[Marks, Marks]:
+    """What `correct` and `value` said, and what was so, at the steps where it is known."""
+    correct, value = list[Mark](), list[Mark]()
+    for each, path in zip(examples, scored, strict=True):
+        for right, ends, said in zip(each.correct, each.value, path, strict=True):
+            correct += [] if right is None else [(each.question, right, said.correct)]
+            value += [] if ends is None else [(each.question, ends, said.value)]
+    return Marks.of(correct), Marks.of(value)
 
 
-def _scale(pairs: Sequence[tuple[float, float | None]]) -> Scale:
-    """Of what was said and what was so, where it is known."""
-    known = [(log_odds(said), label) for said, label in pairs if label is not None]
-    said, labels = np.array(known).T
-    return fit(said, labels)
+def _scale(marks: Marks) -> Scale:
+    return fit(np.array([log_odds(said) for said in marks.scores]), marks.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -19,14 +19,14 @@ DRAWN = {"marks", "paths"}  # what plots are made of; left out of the JSON
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """One row a step: whether it is right (1 or 0), what the readout said, whose question it is."""
+    """One row a step: how right it is (0 to 1), what the readout said, whose question it is."""
 
     labels: Floats
     scores: Floats
     questions: Numbers
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[str, bool, float]]) -> Marks:
+    def of(cls, rows: Iterable[tuple[str, float, float]]) -> Marks:
         rows = list(rows)
         labels, scores = (np.array([row[column] for row in rows], float) for column in (1, 2))
         return cls(labels, scores, numbered([row[0] for row in rows]))
@@ -53,6 +53,14 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Gain:
+    """A readout at held-out steps before it is calibrated and after."""
+
+    before: Quality
+    after: Quality
+
+
+@dataclass(frozen=True, slots=True)
 class Paths:
     """`correct` at every step of each path, and its first wrong step (-1: none)."""
 
@@ -75,7 +83,7 @@ class ProcessReport:
     """Of a file of solutions with a marked error.
 
     `best_on_this_file` has the threshold of the highest F1 on these very rows: too kind, unless it
-    is used on others. `correct` is judged at every step; all from the first error on are wrong.
+    is used on others. `correct` is judged at the first wrong step and at all before it.
     """
 
     kind: Literal["process"]
@@ -152,6 +160,18 @@ def tables(evaluation: Evaluation) -> list[Table]:
         else:
             found += [_outcomes(report), _selection(report)]
     return found
+
+
+def calibrated(gains: Mapping[str, Gain]) -> Table:
+    """What calibrating did to each readout, for a terminal."""
+    told = "steps", "ROC-AUC", "Brier before", "after", "ECE before", "after"
+    table = _table("Held-out questions", ("readout", *told))
+    for name, gain in gains.items():
+        before, after = gain.before, gain.after
+        found = before.roc_auc, before.brier, after.brier, before.ece, after.ece
+        table.add_row(name, str(before.steps), *(_number(figure)[0] for figure in found))
+    table.caption = "After: by a scale fitted to the other questions, five parts in turn."
+    return table
 
 
 def _first_errors(report: ProcessReport) -> Table:

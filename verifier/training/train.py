@@ -7,16 +7,19 @@ run goes on where it was. What is trained on is `examples`' business, the text r
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from verifier.training.data import DataError, held, write
 from verifier.training.examples import Example
 from verifier.training.model import Lora, Model, Pack, bins, pack
 
@@ -42,8 +45,7 @@ class Plan:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(BaseModel, frozen=True):
     """One optimizer step's metrics; `seconds` since the run was begun, resumed ones added up."""
 
     step: int
@@ -71,15 +73,19 @@ def train(
     out: Path,
     told: Callable[[Step], None],
 ) -> None:
-    """Train `model`'s adapter and save it in `out`. Resumes from `out`'s state if there is one."""
+    """Train `model`'s adapter and save it in `out`. Resumes from `out`'s state if there is one.
+
+    Raises `DataError` if that state is of another plan or other examples.
+    """
     out.mkdir(parents=True, exist_ok=True)
     lessons = [*lay_out(model, examples, plan)]
-    run = Run(model, plan, out, batches(lessons, plan))
-    run.resume()
+    run = Run(model, plan, out, batches(lessons, plan), _course(lessons, plan))
+    done = run.resume()
+    write(out / METRICS, islice(held(out / METRICS, Step), done))
     kept: dict[int, Tensor] = {}
     with (out / METRICS).open("a", encoding="utf-8") as log:
         for step in run.steps(lessons, kept):
-            log.write(f"{json.dumps(asdict(step))}\n")
+            log.write(f"{step.model_dump_json()}\n")
             log.flush()
             told(step)
     run.save()
@@ -119,16 +125,27 @@ def batches(lessons: Sequence[Lesson], plan: Plan) -> list[list[int]]:
     return made
 
 
+def _course(lessons: Sequence[Lesson], plan: Plan) -> str:
+    """What a run is known by: its plan and what it learns, in order."""
+    course = hashlib.sha256(repr(plan).encode())
+    for lesson in lessons:
+        course.update(repr((lesson.pack.ids, lesson.labels)).encode())
+    return course.hexdigest()
+
+
 class Run:
     """An optimizer, its schedule, and how far they are."""
 
-    def __init__(self, model: Model, plan: Plan, out: Path, batches: list[list[int]]) -> None:
+    def __init__(
+        self, model: Model, plan: Plan, out: Path, batches: list[list[int]], course: str
+    ) -> None:
         import torch
 
         self._model = model
         self._plan = plan
         self._file = out / STATE
         self._batches = batches
+        self._course = course
         self._weights = {
             name: weight
             for name, weight in model.network.named_parameters()
@@ -140,15 +157,22 @@ class Run:
         self._done = 0
         self._seconds = 0.0
 
-    def resume(self) -> None:
+    def resume(self) -> int:
+        """How many steps were done before. Raises `DataError`."""
         import torch
 
         if self._file.exists():
             state = torch.load(self._file, weights_only=True)
+            if state["course"] != self._course:
+                raise DataError(
+                    f"{self._file} was saved with other rollouts or another plan; "
+                    "go on with those, or train in a new folder."
+                )
             for name, weight in self._weights.items():
                 weight.data.copy_(state["weights"][name])
             self._optimizer.load_state_dict(state["optimizer"])
             self._done, self._seconds = state["done"], state["seconds"]
+        return self._done
 
     def save(self) -> None:
         import torch
@@ -157,6 +181,7 @@ class Run:
         state: dict[str, Any] = {
             "weights": {name: weight.data for name, weight in self._weights.items()},
             "optimizer": self._optimizer.state_dict(),
+            "course": self._course,
             "done": self._done,
             "seconds": self._seconds,
         }
@@ -175,7 +200,14 @@ class Run:
             tokens = sum(len(lessons[number].pack.ids) for number in numbers)
             epoch = self._plan.epochs * self._done / total
             yield Step(
-                self._done, total, epoch, correct, value, rate, tokens, round(self._seconds, 1)
+                step=self._done,
+                steps=total,
+                epoch=epoch,
+                loss_correct=correct,
+                loss_value=value,
+                rate=rate,
+                tokens=tokens,
+                seconds=round(self._seconds, 1),
             )
             if time.monotonic() - saved > SAVE_EVERY:
                 saved = time.monotonic()

@@ -68,8 +68,7 @@ def _worths(scores: Sequence[Score]) -> list[float]:
     """How much there is to learn behind each step, from 0 to 1."""
     worths = [max(1 - abs(2 * p - 1) for p in (one.correct, one.value)) for one in scores]
     falls = [
-        max(before.correct - after.correct, before.value - after.value)
-        for before, after in pairwise(scores)
+        max(1 - after.correct, before.value - after.value) for before, after in pairwise(scores)
     ]
     if falls:
         fall = max(falls)

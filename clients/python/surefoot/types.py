@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """`correct`: no error so far. `value`: the path will end right. Both are probabilities."""
+    """Probabilities. `correct`: the step holds no error, if none before it does. `value`: the path
+    will end right.
+    """
 
     correct: float
     value: float

@@ -172,7 +172,7 @@ def test_it_is_equal_before_and_sound_behind(
     assert len(cut) == len(corrupted.steps)
     assert cut[:at] == corrupted.steps[:at]
     assert cut[at] != corrupted.steps[at]
-    assert (1.0,) * at + (0.0,) * (len(cut) - at) == corrupted.correct
+    assert (1.0,) * at + (0.0,) + (None,) * (len(cut) - at - 1) == corrupted.correct
     assert "corruption" == corrupted.source
     later = [equation.holds for step in corrupted.steps[at + 1 :] for equation in equations(step)]
     assert all(later)

@@ -115,7 +115,6 @@ def value(found: Figure | None) -> float | None:
 
 
 def test_a_verifier_that_sees_every_error_has_an_f1_of_1(tmp_path: Path) -> None:
-    """The third path's last steps are as wrong as its first wrong one: labels and scores agree."""
     report = marked(run(tmp_path, MARKED))
 
     assert (5, 3) == (report.solutions, report.wrong)
@@ -127,13 +126,13 @@ def test_a_verifier_that_sees_every_error_has_an_f1_of_1(tmp_path: Path) -> None
     assert 0.21 == report.best_on_this_file.threshold
 
 
-def test_every_step_from_the_first_error_on_counts_as_wrong(tmp_path: Path) -> None:
-    """12 steps: 6 right ones at 0.9; 5 bad ones at 0.2, and a good one behind a bad at 0.9."""
+def test_a_step_behind_the_first_error_does_not_count(tmp_path: Path) -> None:
+    """9 steps of 12: 6 right ones at 0.9, and 3 that are the first wrong ones at 0.2."""
     report = marked(run(tmp_path, MARKED))
 
-    assert 12 == report.correct.steps
-    assert pytest.approx(1 - 0.5 / 6, abs=1e-4) == value(report.correct.roc_auc)
-    assert pytest.approx((6 * 0.01 + 5 * 0.04 + 0.81) / 12, abs=1e-4) == value(report.correct.brier)
+    assert 9 == report.correct.steps
+    assert 1 == value(report.correct.roc_auc)
+    assert pytest.approx((6 * 0.01 + 3 * 0.04) / 9, abs=1e-4) == value(report.correct.brier)
 
 
 def test_a_verifier_that_flags_nothing_has_an_f1_of_0(tmp_path: Path) -> None:

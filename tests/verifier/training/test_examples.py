@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from verifier import steps
 from verifier.training.data import Question, Rollout
 from verifier.training.examples import (
-    BEHIND_DOUBT,
     DOUBTFUL,
     TRUSTED,
     Example,
@@ -114,7 +113,7 @@ def test_behind_a_false_equation_a_right_end_may_be_luck() -> None:
 
 def test_a_false_equation_is_wrong_whatever_came_of_it() -> None:
     examples = labelled(rollout(FALSE, END, right=True), rollout(FALSE, SUM, "x", right=False))
-    assert (0.0, 0.0, 0.0) == examples[1].correct
+    assert (0.0, None, None) == examples[1].correct
 
 
 def test_before_a_false_equation_known_results_are_trusted() -> None:
@@ -122,9 +121,9 @@ def test_before_a_false_equation_known_results_are_trusted() -> None:
     assert (TRUSTED, 0.0) == example.correct
 
 
-def test_a_result_that_nobody_right_reaches_is_doubtful_and_more_so_what_follows() -> None:
+def test_a_result_that_nobody_right_reaches_is_doubtful_and_nothing_is_said_behind_it() -> None:
     (example,) = labelled(rollout("48 in April.", BAD, "48 + 96 = 144", END, right=False))
-    assert (TRUSTED, DOUBTFUL, BEHIND_DOUBT, 0.0) == example.correct
+    assert (TRUSTED, DOUBTFUL, None, None) == example.correct
 
 
 def test_a_result_that_a_right_rollout_reaches_is_not_doubtful() -> None:
@@ -132,8 +131,8 @@ def test_a_result_that_a_right_rollout_reaches_is_not_doubtful() -> None:
     thirds = "A third of it is 48 / 3 = 16."
     right = rollout("So.", thirds, "16 * 4.5 = 72", right=True)
     wrong = rollout(thirds, "16 * 4 = 64", "x", right=False)
-    assert (DOUBTFUL, BEHIND_DOUBT, 0.0) == labelled(wrong)[0].correct
-    assert (TRUSTED, DOUBTFUL, 0.0) == labelled(right, wrong)[1].correct
+    assert (DOUBTFUL, None, None) == labelled(wrong)[0].correct
+    assert (TRUSTED, DOUBTFUL, None) == labelled(right, wrong)[1].correct
 
 
 def test_a_part_of_a_gold_sum_is_a_known_result() -> None:
@@ -142,7 +141,7 @@ def test_a_part_of_a_gold_sum_is_a_known_result() -> None:
     )
     path = rollout("48 - 3 = 45", "5 + 2 = 7", "45 * 7 = 315", "x", right=False)
     (example,) = labelled(path, questions=(gold,))
-    assert (TRUSTED, TRUSTED, DOUBTFUL, 0.0) == example.correct
+    assert (TRUSTED, TRUSTED, DOUBTFUL, None) == example.correct
 
 
 def test_a_prefix_that_another_rollout_came_right_from_is_right_in_spite_of_doubt() -> None:
@@ -150,12 +149,12 @@ def test_a_prefix_that_another_rollout_came_right_from_is_right_in_spite_of_doub
     examples = labelled(
         rollout("Hm.", odd, END, right=True, given=2), rollout("Hm.", odd, BAD, "x", right=False)
     )
-    assert (1.0, 1.0, DOUBTFUL, 0.0) == examples[1].correct
+    assert (1.0, 1.0, DOUBTFUL, None) == examples[1].correct
 
 
-def test_with_nothing_doubtful_only_the_last_step_is_known_to_be_wrong() -> None:
+def test_with_nothing_doubtful_the_error_may_be_anywhere() -> None:
     (example,) = labelled(rollout("Hm.", MAY, "Answer: \\boxed{24}", right=False))
-    assert (None, None, 0.0) == example.correct
+    assert (None, None, None) == example.correct
 
 
 def test_the_last_step_of_a_path_that_was_cut_off_says_nothing() -> None:
@@ -167,7 +166,7 @@ def test_the_last_step_of_a_path_that_was_cut_off_says_nothing() -> None:
 
 def test_without_gold_and_right_rollouts_only_false_equations_are_found() -> None:
     bare = rollout("48 * 2 = 96", "96 - 1 = 94", "x", right=False)
-    assert (None, 0.0, 0.0) == from_rollouts([bare], {})[0].correct
+    assert (None, 0.0, None) == from_rollouts([bare], {})[0].correct
 
 
 CUT = st.sampled_from(["Hm.", MAY, SUM, BAD, FALSE, END, "48 + 96 = 144", "x + 3 = 5"])
@@ -183,10 +182,14 @@ def rollouts(draw: st.DrawFn) -> Rollout:
 
 @settings(deadline=None)
 @given(st.lists(rollouts(), max_size=6), st.booleans())
-def test_correctness_never_rises_along_a_path(drawn: list[Rollout], known: bool) -> None:
+def test_correctness_never_rises_up_to_the_first_error_and_is_unknown_behind_it(
+    drawn: list[Rollout], known: bool
+) -> None:
     for example in from_rollouts(drawn, {CLIPS.id: CLIPS} if known else {}):
         told = [label for label in example.correct if label is not None]
+        doubted = [at for at, label in enumerate(example.correct) if label in (0.0, DOUBTFUL)]
         assert sorted(told, reverse=True) == told
+        assert all(label is None for at in doubted for label in example.correct[at + 1 :])
         assert len(example.steps) == len(example.correct) == len(example.value)
 
 

@@ -40,7 +40,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Adapter
     shipped = finish(
         run, trained, "base", [folder / "dev.jsonl"], folder / "psv", lambda _, __: None
     )
-    return trained, asyncio.run(shipped)
+    made = asyncio.run(shipped)
+    assert made.value.before.steps == sum(len(each.steps) for each in HELD_OUT)
+    return trained, made.adapter
 
 
 def test_what_ships_can_be_loaded_as_it_was_made(finished: tuple[Trained, Adapter]) -> None:

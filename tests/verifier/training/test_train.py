@@ -78,6 +78,7 @@ def test_a_killed_run_goes_on_from_its_saved_state(
     again, after = run(tmp_path)
 
     assert 10 == len(before)
+    assert len(whole.heard) == len((tmp_path / METRICS).read_text().splitlines())
     assert after[0].step in (9, 10, 11)
     for (name, weight), (_, other) in zip(
         whole.model.network.named_parameters(), again.network.named_parameters(), strict=True
