@@ -75,14 +75,16 @@ class Record:
 
         A sample without a score counts by the share of the samples that agree with it.
         """
-        found = [(each, *self._seen[each.sample, 0]) for each in self.candidates]
-        groups = await grader.group([path.said for _, path, _ in found])
-        own = next(group for group, (_, path, _) in zip(groups, found, strict=True) if path.sample == chosen.path.sample)
+        paths, sure = zip(*(self._seen[each.sample, 0] for each in self.candidates), strict=True)
+        groups = await grader.group([path.said for path in paths])
         best: dict[int, Solution] = {}
-        for group, (each, path, verified) in zip(groups, found, strict=True):
-            score = groups.count(group) / len(groups) if each.score is None else each.score
-            if group != own and (group not in best or score > (best[group].score or 0)):
+        for each, path, verified, group in zip(self.candidates, paths, sure, groups, strict=True):
+            share = groups.count(group) / len(groups)
+            score = share if each.score is None else each.score
+            if group not in best or score > (best[group].score or 0):
                 best[group] = replace(chosen, path=path, verified=verified, score=score)
+        samples = [path.sample for path in paths]
+        del best[groups[samples.index(chosen.path.sample)]]
         return sorted(best.values(), key=lambda it: (it.path.answer is None, -(it.score or 0)))
 
     def mean_draft(self) -> tuple[Usage, Cost]:

@@ -40,8 +40,9 @@ class Path:
 
     `text` is the assistant's turn as it was written and `starts` the offset of every step's body in
     it, so that a kept prefix is cut from the very characters (and tokens) the engine has cached.
-    `usage` is that of the call that wrote the path's last part, in round `round`; `tokens` are those
-    of the whole text, a kept prefix counted by its share of characters. `cut`: a limit ended it.
+    `usage` is that of the call that wrote the path's last part, in round `round`; `tokens` are
+    those of the whole text, a kept prefix counted by its share of characters. `cut`: a limit
+    ended it.
     """
 
     text: str = ""

@@ -4,6 +4,8 @@ It turns drafts and revisions into prompts, completions into paths, paths into v
 the listener of each. Budgets, batching and tokens are the business of what it is given.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
