@@ -102,11 +102,10 @@ class Path:
 
         Written anew from its first step on, a turn begins as it began.
         """
-        if kept == 0:
-            return steps.OPENING if self.text.startswith(steps.OPENING) else ""
-        if kept < len(self.starts):
+        if 0 < kept < len(self.starts):
             return self.text[: self.starts[kept]]
-        return f"{self.text.rstrip()}\n{steps.label(kept + 1)}"
+        own = steps.label(kept + 1) if self.text.startswith(steps.OPENING) else ""
+        return f"{self.text.rstrip()}\n{own}" if kept else own
 
     @property
     def said(self) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from service import events
 from service.engines.base import Message, Sampling, Usage
-from service.knobs import BaselineKind, BudgetShape, NamedStrategy, SamplingShape, Shape, Text
 from service.ledger import Budget
 from service.record import Round
 from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
 from service.strategies import STRATEGIES
 from service.strategies.attempt import Question
+from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
 from verifier.scoring import Cost, Score
 
 
@@ -53,10 +53,6 @@ class SolveRequest(Shape):
             budget=Budget(**dict(self.budget)),
             baseline=self.baseline,
         )
-
-
-class Reply(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class NumberedStep(Reply):

@@ -24,6 +24,7 @@ from verifier.scoring import Score, Verdict, Verifier
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
 RUNS_APART = 64 * SAMPLES_MOST  # and those of two runs
 
+Form = Literal["steps", "free"]
 Written = TypeVar("Written", events.Drafted, events.Revised)
 
 
@@ -31,13 +32,12 @@ Written = TypeVar("Written", events.Drafted, events.Revised)
 class Question:
     """What is asked: the conversation for the policy, its last user turn for the verifier.
 
-    `form`: "steps" is a problem, whose path is begun for the policy; "free" may be anything, so
-    that the policy is asked for steps only where they are called for.
+    `form`: in "steps", with our format and a path begun for the policy; or "free", as it came.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
-    form: Literal["steps", "free"] = "steps"
+    form: Form = "steps"
 
     @property
     def text(self) -> str:
@@ -48,11 +48,17 @@ class Question:
         return replace(self, sampling=at(self.sampling, RUNS_APART * run))
 
     def instructed(self) -> tuple[Message, ...]:
-        """The conversation, its system turn led by our step format."""
+        """The conversation; in steps, its system turn is led by our format."""
+        if self.form == "free":
+            return self.messages
         own = "\n\n".join(m.content for m in self.messages if m.role == "system")
-        ours = prompts.FORMAT if self.form == "steps" else prompts.FREE
-        system = f"{ours}\n\n{own}" if own else ours
+        system = f"{prompts.FORMAT}\n\n{own}" if own else prompts.FORMAT
         return (Message("system", system), *(m for m in self.messages if m.role != "system"))
+
+    def prompt(self, begins_turns: bool) -> Prompt:
+        """What a draft is asked for with."""
+        begun = begins_turns and self.form == "steps"
+        return Prompt(self.instructed(), steps.OPENING if begun else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Attempt:
     @property
     def opening(self) -> str:
         """What a draft is begun with."""
-        return steps.OPENING if self.begins_turns and self.question.form == "steps" else ""
+        return self.question.prompt(self.begins_turns).prefix
 
     def open_ended(self, path: Path) -> bool:
         """Whether the path is free text that states no final answer, to be left as it is."""
@@ -89,7 +95,7 @@ class Attempt:
         def finished(sample: int, suffix: str, usage: Usage) -> events.Drafted:
             return events.Drafted(Path.parse(self.opening + suffix, sample=sample, usage=usage))
 
-        prompt = Prompt(self.question.instructed(), self.opening)
+        prompt = self.question.prompt(self.begins_turns)
         written, lost = await self._write([prompt] * n, 0, finished)
         if lost:
             self.tell(events.Warned(f"{lost} of {n} samples failed and were left out."))

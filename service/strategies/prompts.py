@@ -7,14 +7,6 @@ FORMAT = (
     "without units."
 )
 
-# In a conversation, where the question may be anything.
-FREE = (
-    "When a request asks for a calculation, a proof or a number, reason step by step: write each "
-    "reasoning step on its own line as 'Step k: ...', and after the last one the line "
-    "'Answer: \\boxed{N}', where N is the final answer alone, without units. Answer every other "
-    "request directly, in the form it asks for, with no steps and no box."
-)
-
 # StepCo (arXiv 2410.12934), rectification: the path, the step in doubt and its probability are
 # shown, and the path is asked for anew. Worded for our step format.
 REWRITE = """{question}

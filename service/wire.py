@@ -1,4 +1,4 @@
-"""What a caller may choose, whatever the route: text, strategy, sampling, budget, baseline."""
+"""What goes over HTTP whatever the route: readable text, and what a caller may choose."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class Shape(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class SamplingShape(Shape):
