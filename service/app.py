@@ -14,7 +14,7 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import chat, failures, health, ids, models, solve
+from service.routes import chat, failures, health, ids, models, responses, solve
 from service.settings import Settings
 from service.solver import Solver
 from verifier.adapter import SHIPPED, Adapter, AdapterError
@@ -48,7 +48,7 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    for routes in (solve, chat, models, health):
+    for routes in (solve, chat, responses, models, health):
         app.include_router(routes.router)
     app.add_middleware(failures.BodyLimit)
     app.add_middleware(ids.RequestIds)

@@ -167,5 +167,5 @@ def _outcome(report: Report) -> Outcome:
 def _worded(error: InvalidRequest, asked: Asked) -> InvalidRequest:
     """The error with its field as the caller knows it."""
     own = "budget.max_compute_tokens"
-    fields = {"problem": asked.conversation, own: f"surefoot.{own}"}
+    fields = {"problem": asked.turns_param, own: f"surefoot.{own}"}
     return type(error)(error.message, fields.get(error.param or "", error.param))

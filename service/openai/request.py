@@ -129,7 +129,7 @@ class Asked(BaseModel):
         extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
-    conversation: ClassVar[str]
+    turns_param: ClassVar[str]
     """The field that holds the conversation."""
 
     model: Annotated[str, Field(max_length=512)]
@@ -224,7 +224,7 @@ class Asked(BaseModel):
     @model_validator(mode="after")
     def _ends_with_the_user(self) -> Asked:
         if self.turns[-1].role != "user":
-            raise InvalidRequest("The last turn must be the user's.", self.conversation)
+            raise InvalidRequest("The last turn must be the user's.", self.turns_param)
         return self
 
 
@@ -236,7 +236,7 @@ def _demand_equal(one: object, other: object, param: str) -> None:
 class ChatRequest(Asked):
     """A request of the chat completions API."""
 
-    conversation = "messages"
+    turns_param = "messages"
 
     messages: Annotated[list[Turn], Field(min_length=1, max_length=256)]
     max_completion_tokens: Tokens | None = None
