@@ -94,7 +94,8 @@ class Solver:
         else:
             reports = await self._again(task, first, n, tell)
         if len(reports) < n:
-            why = "the samples agree" if first.record.candidates else "the budget was spent"
+            sampled = bool(first.record.candidates)
+            why = "the samples hold no other" if sampled else "the budget was spent"
             first.record.warnings.append(f"{len(reports)} of {n} answers: {why}.")
         return reports
 

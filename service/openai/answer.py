@@ -69,6 +69,8 @@ class Stamp:
 @dataclass(frozen=True, slots=True)
 class Choice:
     content: str
+    tokens: int
+    """Of the content."""
     reasoning: str
     finish: Literal["stop", "length"]
 
@@ -99,7 +101,7 @@ async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
     choices = [_choice(r, asked.stops, text) for r, text in zip(reports, texts, strict=False)]
     first, cached = reports[0].record.first_call(reports[0].ledger.policy)
     prompt = await usage.prompt_tokens(solver, wanted, first)
-    visible = sum(_visible(r, c) for r, c in zip(reports, choices, strict=True))
+    visible = sum(choice.tokens for choice in choices)
     spent = usage.usage(reports[0].ledger, prompt, cached, visible)
     return Answer(choices, spent, _surefoot(reports, asked, solver))
 
@@ -124,14 +126,14 @@ def until(text: str, stops: Sequence[str]) -> str:
 
 def _choice(report: Report, stops: Sequence[str], reasoning: str) -> Choice:
     path = report.solution.path
-    content = until(path.text, stops)
+    text = until(path.text, stops)
     limited = path.cut or report.solution.stop_reason in LIMITS
-    finish: Literal["stop", "length"] = "length" if limited and content == path.text else "stop"
-    return Choice(content.rstrip().lstrip("\n"), reasoning, finish)
-
-
-def _visible(report: Report, choice: Choice) -> int:
-    return report.solution.path.tokens_of(len(choice.content))
+    return Choice(
+        content=text.rstrip().lstrip("\n"),
+        tokens=path.tokens_of(len(text)),
+        reasoning=reasoning,
+        finish="length" if limited and text == path.text else "stop",
+    )
 
 
 def _surefoot(reports: Sequence[Report], asked: Asked, solver: Solver) -> Surefoot:

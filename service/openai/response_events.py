@@ -1,6 +1,6 @@
 """The events of a streamed response: what the responses API sends while an answer is made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,10 @@ class ResponseEvents:
         yield self._part("response.content_part.done", at, item, part=output_text(text))
         yield self._event("response.output_item.done", output_index=at, item=item)
 
-    def _part(
-        self, kind: str, at: int, item: Item, **data: BaseModel | str | Sequence[str]
-    ) -> Event:
+    def _part(self, kind: str, at: int, item: Item, **data: object) -> Event:
         return self._event(kind, item_id=item.id, output_index=at, content_index=0, **data)
 
-    def _event(self, kind: str, **data: BaseModel | str | int | Sequence[str] | None) -> Event:
+    def _event(self, kind: str, **data: object) -> Event:
         told = {
             name: value.model_dump() if isinstance(value, BaseModel) else value
             for name, value in data.items()

@@ -135,7 +135,7 @@ class ResponseObject(Reply):
     parallel_tool_calls: bool = False
     store: bool = False
     tool_choice: Literal["none"] = "none"
-    tools: list[Any] = []
+    tools: tuple[()] = ()
 
 
 def response(

@@ -52,10 +52,8 @@ async def _events(
     try:
         async with aclosing(going):
             async for each in going:
-                ready = (
-                    events.end(each.result) if isinstance(each, Done) else events.reason(each[1])
-                )
-                for event in ready:
+                done = isinstance(each, Done)
+                for event in events.end(each.result) if done else events.reason(each[1]):
                     yield _sent(event)
     except ServiceError as error:
         yield _sent(events.fail(envelope(error)["error"]))
