@@ -87,15 +87,15 @@ class Record:
         del best[groups[samples.index(chosen.path.sample)]]
         return sorted(best.values(), key=lambda it: (it.path.answer is None, -(it.score or 0)))
 
-    def first_call(self, policy: Usage) -> tuple[int, int]:
-        """Prompt tokens of one draft, and how many were cached when it was first asked for.
+    def first_call(self, policy: Usage) -> Usage:
+        """What the first draft's call cost; `policy` is all that was spent.
 
-        `policy` is what was spent: until a draft is finished, all of it went into drafts.
+        Until a draft is finished all of it went into drafts, and each has its share.
         """
         if self.drafts:
-            return self.drafts[0].usage.prompt, self.drafts[0].usage.cached
+            return self.drafts[0].usage
         calls = max(1, policy.calls)
-        return policy.prompt // calls, policy.cached // calls
+        return Usage(policy.prompt // calls, policy.cached // calls, policy.completion // calls, 1)
 
     def mean_draft(self) -> tuple[Usage, Cost]:
         """What one sample of Best-of-N costs, judged by this solve's own drafts: policy, verifier.

@@ -99,10 +99,10 @@ async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
         log.choose(report.solution)
     texts = [log.text for log in logs] + [""] * len(reports)
     choices = [_choice(r, asked.stops, text) for r, text in zip(reports, texts, strict=False)]
-    first, cached = reports[0].record.first_call(reports[0].ledger.policy)
-    prompt = await usage.prompt_tokens(solver, wanted, first)
-    visible = sum(choice.tokens for choice in choices)
-    spent = usage.usage(reports[0].ledger, prompt, cached, visible)
+    ledger = reports[0].ledger
+    call = reports[0].record.first_call(ledger.policy)
+    prompt = await usage.conversation(solver, wanted, call)
+    spent = usage.usage(ledger, prompt, sum(choice.tokens for choice in choices))
     return Answer(choices, spent, _surefoot(reports, asked, solver))
 
 

@@ -66,6 +66,9 @@ Ignored = Any
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=4)]
+
+
 class Lenient(BaseModel):
     """What others' clients add to it is passed over."""
 
@@ -242,11 +245,7 @@ class ChatRequest(Asked):
     max_completion_tokens: Tokens | None = None
     max_tokens: Tokens | None = None
     n: Annotated[int, Field(ge=1, le=8)] | None = None
-    stop: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=256)]] | None,
-        BeforeValidator(_listed),
-        Field(max_length=4),
-    ] = None
+    stop: Annotated[Stops | None, BeforeValidator(_listed)] = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
 

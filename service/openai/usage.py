@@ -1,5 +1,9 @@
 """Tokens, as OpenAI counts them for a caller and as they were computed."""
 
+from dataclasses import dataclass
+from typing import Literal
+
+from service.engines import base as policy
 from service.engines.base import Prompt
 from service.ledger import Ledger
 from service.solver import Solver, Task
@@ -13,8 +17,8 @@ class PromptDetails(Reply):
 class CompletionDetails(Reply):
     reasoning_tokens: int
     """All that was generated and is not the visible answer."""
-    accepted_prediction_tokens: int = 0
-    rejected_prediction_tokens: int = 0
+    accepted_prediction_tokens: Literal[0]
+    rejected_prediction_tokens: Literal[0]
 
 
 class Compute(Reply):
@@ -41,34 +45,47 @@ class Usage(Reply):
 
 
 def compute(ledger: Ledger) -> Compute:
-    policy = ledger.policy
+    spent = ledger.policy
     return Compute(
-        calls=policy.calls,
-        prefill=policy.prompt - policy.cached,
-        cached=policy.cached,
-        generated=policy.completion,
+        calls=spent.calls,
+        prefill=spent.prompt - spent.cached,
+        cached=spent.cached,
+        generated=spent.completion,
         verifier=ledger.verifier.tokens,
         wasted=ledger.wasted,
     )
 
 
-def usage(ledger: Ledger, prompt: int, cached: int, visible: int) -> Usage:
-    generated = ledger.policy.completion
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=generated,
-        total_tokens=prompt + generated,
-        prompt_tokens_details=PromptDetails(cached_tokens=min(prompt, cached)),
-        completion_tokens_details=CompletionDetails(reasoning_tokens=max(0, generated - visible)),
-        compute=compute(ledger),
-    )
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Tokens of the caller's own turns in a prompt, and how many of those were cached."""
+
+    tokens: int
+    cached: int
 
 
-async def prompt_tokens(solver: Solver, task: Task, sent: int) -> int:
-    """Tokens of the caller's own conversation in a prompt of `sent` tokens that led with ours.
+async def conversation(solver: Solver, task: Task, call: policy.Usage) -> Conversation:
+    """The caller's share of a draft's prompt, which was led by our format if it was in steps.
 
-    Exact where the engine's measure is; elsewhere its share of the prompt by that measure.
+    Exact where the engine's measure is; elsewhere in the proportion of that measure.
     """
     prompt = task.question.prompt(solver.engine.begins_turns)
     own, whole = await solver.engine.measure([Prompt(task.question.messages), prompt])
-    return round(sent * own / whole)
+    tokens = round(call.prompt * own / whole)
+    return Conversation(tokens, max(0, call.cached - (call.prompt - tokens)))
+
+
+def usage(ledger: Ledger, asked: Conversation, visible: int) -> Usage:
+    generated = ledger.policy.completion
+    return Usage(
+        prompt_tokens=asked.tokens,
+        completion_tokens=generated,
+        total_tokens=asked.tokens + generated,
+        prompt_tokens_details=PromptDetails(cached_tokens=asked.cached),
+        completion_tokens_details=CompletionDetails(
+            reasoning_tokens=max(0, generated - visible),
+            accepted_prediction_tokens=0,
+            rejected_prediction_tokens=0,
+        ),
+        compute=compute(ledger),
+    )

@@ -56,7 +56,11 @@ async def _chunks(
     try:
         async with aclosing(going):
             async for each in going:
-                ready = chunks.end(each.result) if isinstance(each, Done) else chunks.reason(*each)
+                match each:
+                    case Done(answered):
+                        ready = chunks.end(answered)
+                    case (index, text):
+                        ready = chunks.reason(index, text)
                 for chunk in ready:
                     yield _event(chunk)
     except ServiceError as error:

@@ -52,8 +52,12 @@ async def _events(
     try:
         async with aclosing(going):
             async for each in going:
-                done = isinstance(each, Done)
-                for event in events.end(each.result) if done else events.reason(each[1]):
+                match each:
+                    case Done(answered):
+                        ready = events.end(answered)
+                    case (_, text):
+                        ready = events.reason(text)
+                for event in ready:
                     yield _sent(event)
     except ServiceError as error:
         yield _sent(events.fail(envelope(error)["error"]))
