@@ -12,7 +12,7 @@ from chatting import SUM, TURNS, chat, content, post, refusal
 from staging import Playback, StatedVerifier, service
 
 from service.engines.base import Message, Sampling
-from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.engines.scripted import ScriptedEngine
 from service.openai.request import ChatRequest
 from service.openai.task import EFFORTS, task
 from verifier.scoring import Score

@@ -52,7 +52,9 @@ def test_stepco_leaves_what_states_no_answer_and_says_so() -> None:
 
 def test_free_text_that_states_an_answer_is_verified_and_revised_without_our_labels() -> None:
     first = "It rains a lot (0.9).\n\nIt is known for rain (0.2). So the answer is Rome."
-    with service(ScriptedEngine(Playback(first, "The answer is Oslo.")), StatedVerifier()) as client:
+    with service(
+        ScriptedEngine(Playback(first, "The answer is Oslo.")), StatedVerifier()
+    ) as client:
         turns = [{"role": "user", "content": "Which capital is wet?"}]
         answer = chat(client, messages=turns)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.events import CandidateFound, Drafted, Revised, TextWritten, Verified, Warned
@@ -53,6 +53,7 @@ def test_text_is_told_as_soon_as_it_comes() -> None:
     assert told == ["Draft 1\n", "Step 1:", " a"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=30), st.permutations(range(4)))
 def test_of_samples_written_at_once_each_is_shown_whole_and_in_one_piece(
     order: list[int], ends: list[int]

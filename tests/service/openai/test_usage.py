@@ -57,7 +57,11 @@ def test_usage_sums_to_what_engine_and_verifier_spent(
 
     spent, usage = engine.spent, made.usage
     told = usage.compute
-    assert (told.calls, told.generated, told.cached) == (spent.calls, spent.completion, spent.cached)
+    assert (told.calls, told.generated, told.cached) == (
+        spent.calls,
+        spent.completion,
+        spent.cached,
+    )
     assert told.prefill + told.cached == spent.prompt
     assert told.prefill + told.generated == spent.computed
     assert usage.completion_tokens == told.generated <= limit
