@@ -68,12 +68,12 @@ def first_byte(client: httpx2.Client) -> float:
 
 def arrivals(client: httpx2.Client) -> list[float]:
     """When each chunk that holds a token came."""
-    times = []
     with client.stream("POST", "/v1/chat/completions", json=BODY) as response:
-        for event in httpx2.EventSource(response):
-            if '"reasoning":' in event.data and "word" in event.data:
-                times.append(time.perf_counter())
-    return times
+        return [
+            time.perf_counter()
+            for event in httpx2.EventSource(response)
+            if '"reasoning":' in event.data and "word" in event.data
+        ]
 
 
 def measured(delay: float) -> dict[str, float]:

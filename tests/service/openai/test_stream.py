@@ -12,13 +12,17 @@ import httpx2
 import openai
 import pytest
 from chatting import SUM, TURNS, chat, chunks, data, joined
+from fastapi import FastAPI, Request, Response
+from openai.types.chat import ChatCompletionMessageParam
 from staging import running, service
+from starlette.middleware.base import RequestResponseEndpoint
 
 from service.app import create_app
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.routes import sse
 from verifier.scoring import VerifierError
 
+ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": SUM}]
 MODELS = ["stepco", "best-of-n", "self-consistency", "single"]
 
 
@@ -88,13 +92,14 @@ def slow(words: int, delay: float) -> ScriptedEngine:
 
 
 def test_tokens_reach_the_client_as_they_are_generated() -> None:
-    times: list[float] = []
     with service(slow(12, 0.05)) as client:
         body = {"model": "surefoot-single", "messages": TURNS, "stream": True}
         with client.stream("POST", "/v1/chat/completions", json=body) as response:
-            for event in httpx2.EventSource(response):
-                if '"reasoning":" w"' in event.data or '"reasoning":"Step 1: w"' in event.data:
-                    times.append(time.monotonic())
+            times = [
+                time.monotonic()
+                for event in httpx2.EventSource(response)
+                if '"reasoning":" w"' in event.data or '"reasoning":"Step 1: w"' in event.data
+            ]
 
     assert len(times) == 12
     assert times[-1] - times[0] > 0.4
@@ -120,7 +125,7 @@ def test_the_openai_client_raises_what_failed_in_mid_stream() -> None:
     app = create_app(ScriptedEngine(), Broken())
     with running(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client:
         stream = client.chat.completions.create(
-            model="surefoot-stepco", messages=[{"role": "user", "content": SUM}], stream=True
+            model="surefoot-stepco", messages=ASKED, stream=True
         )
 
         with pytest.raises(openai.APIError, match="verifier") as raised:
@@ -132,9 +137,11 @@ def test_the_openai_client_raises_what_failed_in_mid_stream() -> None:
 def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.routes.chat.PING", 1)
     body = {"model": "surefoot-single", "messages": TURNS, "stream": True}
-    with service(slow(2, 0.7)) as client:
-        with client.stream("POST", "/v1/chat/completions", json=body) as response:
-            lines = list(response.iter_lines())
+    with (
+        service(slow(2, 0.7)) as client,
+        client.stream("POST", "/v1/chat/completions", json=body) as response,
+    ):
+        lines = list(response.iter_lines())
 
     assert sse.PING == 15
     assert any(line.startswith(": ping") for line in lines)
@@ -147,9 +154,11 @@ def test_a_client_that_leaves_stops_the_engine(path: str, stream: bool) -> None:
     engine = slow(400, 0.01)
     body = {"model": "surefoot-stepco", "messages": TURNS, "input": SUM, "stream": stream}
     with service(engine) as client:
-        with pytest.raises(httpx2.ReadTimeout):
-            with client.stream("POST", f"/v1/{path}", json=body, timeout=0.4) as response:
-                response.read() if not stream else leave(response)
+        with (
+            pytest.raises(httpx2.ReadTimeout),
+            client.stream("POST", f"/v1/{path}", json=body, timeout=0.4) as response,
+        ):
+            read_for_a_while(response)
         time.sleep(0.6)
         spent = engine.spent.completion
         time.sleep(0.3)
@@ -157,52 +166,49 @@ def test_a_client_that_leaves_stops_the_engine(path: str, stream: bool) -> None:
     assert 0 < spent == engine.spent.completion < 200
 
 
-def leave(response: httpx2.Response) -> None:
-    for _ in response.iter_lines():
-        time.sleep(0.1)
-        if _.count("w"):
-            raise httpx2.ReadTimeout("enough")
+def read_for_a_while(response: httpx2.Response) -> None:
+    began = time.monotonic()
+    for _ in response.iter_raw():
+        if time.monotonic() - began > 0.3:
+            raise httpx2.ReadTimeout("enough was read")
+
+
+def posts(app: FastAPI) -> list[str]:
+    """The paths that are posted to from now on."""
+    seen: list[str] = []
+
+    @app.middleware("http")
+    async def count(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        seen.extend([request.url.path] * (request.method == "POST"))
+        return await call_next(request)
+
+    return seen
 
 
 def test_the_openai_client_posts_once_when_the_budget_runs_out() -> None:
-    posts = 0
     app = create_app(ScriptedEngine(), ArithmeticVerifier())
-
-    @app.middleware("http")
-    async def count(request: Any, call_next: Any) -> Any:
-        nonlocal posts
-        posts += request.method == "POST"
-        return await call_next(request)
-
+    posted = posts(app)
     with running(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client:
         answer = client.chat.completions.create(
-            model="surefoot-stepco",
-            messages=[{"role": "user", "content": SUM}],
-            max_completion_tokens=9,
+            model="surefoot-stepco", messages=ASKED, max_completion_tokens=9
         )
 
-    assert (posts, answer.choices[0].finish_reason) == (1, "length")
+    assert (len(posted), answer.choices[0].finish_reason) == (1, "length")
 
 
 def test_the_openai_client_posts_once_when_nothing_was_written_by_the_deadline() -> None:
-    posts = 0
     app = create_app(ScriptedEngine(delay=1), ArithmeticVerifier())
+    posted = posts(app)
+    deadline = {"surefoot": {"budget": {"deadline_ms": 60}}}
+    with (
+        running(app) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client,
+        pytest.raises(openai.APIStatusError) as raised,
+    ):
+        client.chat.completions.create(model="surefoot-stepco", messages=ASKED, extra_body=deadline)
 
-    @app.middleware("http")
-    async def count(request: Any, call_next: Any) -> Any:
-        nonlocal posts
-        posts += request.method == "POST"
-        return await call_next(request)
-
-    with running(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="-") as client:
-        with pytest.raises(openai.APIStatusError) as raised:
-            client.chat.completions.create(
-                model="surefoot-stepco",
-                messages=[{"role": "user", "content": SUM}],
-                extra_body={"surefoot": {"budget": {"deadline_ms": 60}}},
-            )
-
-    assert (posts, raised.value.status_code, raised.value.code) == (1, 504, "deadline_exceeded")
+    status, code = raised.value.status_code, raised.value.code
+    assert (len(posted), status, code) == (1, 504, "deadline_exceeded")
 
 
 def test_the_asynchronous_openai_client_reads_the_stream_to_its_usage() -> None:
@@ -211,7 +217,7 @@ def test_the_asynchronous_openai_client_reads_the_stream_to_its_usage() -> None:
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="-") as client:
             stream = await client.chat.completions.create(
                 model="surefoot-stepco",
-                messages=[{"role": "user", "content": SUM}],
+                messages=ASKED,
                 seed=7,
                 stream=True,
                 stream_options={"include_usage": True},
