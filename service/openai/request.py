@@ -27,7 +27,7 @@ from service.openai import names
 from service.strategies import STRATEGIES
 from service.wire import BaselineKind, BudgetShape, NamedStrategy, Shape, Text
 
-WITHOUT_EFFECT = (None, False, 0, "none", "auto", [], {})
+WITHOUT_EFFECT: tuple[object, ...] = (None, False, 0, "none", "auto", [], {})
 READABLE_PARTS = ("text", "input_text", "output_text")
 ROUTING = re.compile(
     r"(?:model_)?(?:api_base|base_url|api_key)|chat_template\w*|guided_\w*|structured_outputs"

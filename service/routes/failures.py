@@ -88,23 +88,24 @@ def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
     return InvalidType if kind.endswith("_type") else KINDS.get(kind, InvalidRequest)
 
 
-def _where(wrong: Mapping[str, Any], body: object) -> str:
+def _where(wrong: Mapping[str, Any], body: Any) -> str:  # noqa: ANN401 - JSON
     """The field, as `messages[0].content`: what the body has, and at the end what it lacks.
 
     A name that is long or odd is not repeated, for it is the caller's.
     """
-    where, here = "", body
-    *path, last = wrong["loc"][1:] or ("",)
-    for part in (*path, last):
-        inside = _has(here, part)
-        if inside or (part is last and isinstance(here, dict)):
-            where += (
-                f"[{part}]"
-                if isinstance(part, int)
-                else f".{part if PLAIN.fullmatch(part) else '…'}"
-            )
-        here = here[part] if inside else here
+    where, path = "", wrong["loc"][1:]
+    for number, part in enumerate(path, 1):
+        inside = _has(body, part)
+        if inside or (number == len(path) and isinstance(body, dict)):
+            where += _named(part)
+        body = body[part] if inside else body
     return where.removeprefix(".")
+
+
+def _named(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part if PLAIN.fullmatch(part) else '…'}"
 
 
 def _has(body: Any, part: str | int) -> bool:  # noqa: ANN401 - JSON

@@ -137,7 +137,7 @@ def told(event: events.Event) -> tuple[str, dict[str, Any]] | None:
             return "verified", data | {"scores": scores, "tokens": cost.tokens}
         case events.CandidateFound():
             return "candidate", asdict(event)
-        case events.Warned():
+        case events.TextWritten() | events.Warned():
             return None
 
 

@@ -35,7 +35,7 @@ def test_every_response_has_an_id_of_its_own_or_the_callers(
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>", "é"])
 def test_an_id_that_is_long_or_odd_is_replaced(client: httpx2.Client, given: str) -> None:
-    response = client.get("/health", headers={"x-request-id": given.encode()})
+    response = client.get("/health", headers=[(b"x-request-id", given.encode())])
 
     assert response.headers["x-request-id"].startswith("req_")
 

@@ -15,7 +15,7 @@ from staging import service
 
 from service.engines.base import Usage
 from service.engines.scripted import ScriptedEngine
-from service.openai.request import ChatRequest
+from service.openai.request import Asked, ChatRequest
 from service.openai.responses import ResponsesRequest
 
 CANARY = "CANARY_"
@@ -34,7 +34,7 @@ FORMS: dict[str, Any] = {
     "parts": [{"role": "user", "content": [{"type": LONG}] * 3}],
     "knobs": {"strategy": {LONG: 1}, "budget": {"max_tokens": LONG}, LONG: 2},
 }
-PATHS = {"chat/completions": ChatRequest, "responses": ResponsesRequest}
+PATHS: dict[str, type[Asked]] = {"chat/completions": ChatRequest, "responses": ResponsesRequest}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -98,7 +98,8 @@ def test_many_unknown_keys_are_named_up_to_a_number(client: httpx2.Client) -> No
 def test_what_is_refused_never_reaches_the_engine() -> None:
     engine = ScriptedEngine()
     with service(engine) as client:
-        for body in ({"tools": [1]}, {"model": "x"}, {"n": 0}, {"guided_json": {}}):
+        bad: list[dict[str, Any]] = [{"tools": [1]}, {"model": "x"}, {"n": 0}, {"guided_json": 1}]
+        for body in bad:
             whole = {"model": "surefoot-single", "messages": TURNS} | body
             assert client.post("/v1/chat/completions", json=whole).status_code in (400, 404)
 
