@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 from service.errors import InvalidRequest
 from service.events import Listener
@@ -28,6 +28,10 @@ LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline")
 
 Teller = Callable[[tuple[int, str]], None]
 """Hears the reasoning of each choice as it grows."""
+
+
+Piece = dict[str, Any] | str
+"""What a stream is made of: an object, or a word that stands alone."""
 
 
 class Outcome(Reply):

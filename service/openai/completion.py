@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from service.openai.answer import Answer, Choice, Stamp, Surefoot
+from service.openai.answer import Answer, Choice, Piece, Stamp, Surefoot
 from service.openai.request import ChatRequest
 from service.openai.usage import Usage
 from service.wire import Reply
@@ -83,21 +83,18 @@ class Chunks:
     asked: ChatRequest
     _begun: set[int] = field(default_factory=set)
 
-    def begin(self, index: int) -> Iterator[dict[str, Any]]:
-        """The role, which goes first, once for a choice."""
-        if index not in self._begun:
-            self._begun.add(index)
-            yield self._delta(index, {"role": "assistant", "content": ""})
+    def begin(self) -> Iterator[Piece]:
+        yield from self._role(0)
 
-    def reason(self, index: int, text: str) -> Iterator[dict[str, Any]]:
-        yield from self.begin(index)
+    def reason(self, index: int, text: str) -> Iterator[Piece]:
+        yield from self._role(index)
         if self.asked.shows_reasoning and text:
             yield self._delta(index, _reasoning(text))
 
-    def end(self, answer: Answer) -> Iterator[dict[str, Any]]:
+    def end(self, answer: Answer) -> Iterator[Piece]:
         """The answers once they are chosen, how each ended, and the usage if it was asked for."""
         for index, choice in enumerate(answer.choices):
-            yield from self.begin(index)
+            yield from self._role(index)
             if choice.content:
                 yield self._delta(index, {"content": choice.content})
         surefoot = answer.surefoot.model_dump()
@@ -105,6 +102,16 @@ class Chunks:
             yield self._delta(index, {}, choice.finish) | {"surefoot": surefoot}
         if self.asked.tells_usage:
             yield self._chunk([]) | {"usage": answer.usage.model_dump()}
+        yield "[DONE]"
+
+    def fail(self, error: dict[str, str | None]) -> Iterator[Piece]:
+        yield {"error": error}
+
+    def _role(self, index: int) -> Iterator[Piece]:
+        """The role, which goes first, once for a choice."""
+        if index not in self._begun:
+            self._begun.add(index)
+            yield self._delta(index, {"role": "assistant", "content": ""})
 
     def _delta(
         self, index: int, delta: dict[str, str], finish: str | None = None

@@ -38,7 +38,7 @@ class ResponseEvents:
             item = reasoning_item(self.stamp, "in_progress", [])
             yield self._event("response.output_item.added", output_index=0, item=item)
 
-    def reason(self, text: str) -> Iterator[Event]:
+    def reason(self, index: int, text: str) -> Iterator[Event]:
         if self.asked.shows_reasoning and text:
             item = reasoning_item(self.stamp, "in_progress", [])
             yield self._part("response.reasoning_text.delta", 0, item, delta=text)
@@ -54,8 +54,8 @@ class ResponseEvents:
         yield from self._message(len(reasoning), message, answer.choices[0].content)
         yield self._event(f"response.{status}", response=whole)
 
-    def fail(self, error: dict[str, str | None]) -> Event:
-        return self._event("error", **{name: error[name] for name in ("message", "code", "param")})
+    def fail(self, error: dict[str, str | None]) -> Iterator[Event]:
+        yield self._event("error", **{name: error[name] for name in ("message", "code", "param")})
 
     def _message(self, at: int, item: Item, text: str) -> Iterator[Event]:
         begun = message_item(self.stamp, "in_progress", [])

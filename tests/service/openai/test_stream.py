@@ -135,7 +135,7 @@ def test_the_openai_client_raises_what_failed_in_mid_stream() -> None:
 
 
 def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.routes.chat.PING", 1)
+    monkeypatch.setattr("service.routes.answering.PING", 1)
     body = {"model": "surefoot-single", "messages": TURNS, "stream": True}
     with (
         service(slow(2, 0.7)) as client,
