@@ -1,5 +1,6 @@
 """Composes the service: engine and verifier by the settings, solver and routes around them."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import failures, health, solve
+from service.routes import chat, failures, health, ids, models, responses, solve
 from service.settings import Settings
 from service.solver import Solver
 from verifier.adapter import SHIPPED, Adapter, AdapterError
@@ -34,6 +35,7 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
         app.state.solver = Solver(engine, queue, grader)
+        app.state.since = int(time.time())
         try:
             yield
         finally:
@@ -47,9 +49,10 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    app.include_router(solve.router)
-    app.include_router(health.router)
+    for routes in (solve, chat, responses, models, health):
+        app.include_router(routes.router)
     app.add_middleware(failures.BodyLimit)
+    app.add_middleware(ids.RequestIds)
     failures.handle(app)
     return app
 

@@ -2,7 +2,12 @@
 
     ServiceError                  500
     ├── InvalidRequest            400   the request cannot be served as it stands
-    │   └── ContextLengthExceeded 400
+    │   ├── InvalidType           400   a field is of the wrong type
+    │   ├── UnsupportedParameter  400   a field that is not served at all
+    │   ├── UnsupportedValue      400   a field's value that is not among those served
+    │   ├── UnsupportedContent    400   a part of a message that is no text
+    │   ├── ContextLengthExceeded 400
+    │   └── ModelNotFound         404
     ├── EngineError               502   the engine answered, with nonsense or a refusal
     │   └── EngineUnavailable     503   the engine does not answer; worth a retry
     ├── VerifierUnavailable       503   the verifier does not answer; worth a retry
@@ -32,8 +37,29 @@ class InvalidRequest(ServiceError):
     code = "invalid_value"
 
 
+class InvalidType(InvalidRequest):
+    code = "invalid_type"
+
+
+class UnsupportedParameter(InvalidRequest):
+    code = "unsupported_parameter"
+
+
+class UnsupportedValue(InvalidRequest):
+    code = "unsupported_value"
+
+
+class UnsupportedContent(InvalidRequest):
+    code = "unsupported_content_part"
+
+
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class ModelNotFound(InvalidRequest):
+    status = 404
+    code = "model_not_found"
 
 
 class EngineError(ServiceError):

@@ -8,6 +8,19 @@ from verifier.scoring import Cost
 
 
 @dataclass(frozen=True, slots=True)
+class TextWritten:
+    """The policy has written on: the text as it came, the first with what its turn was begun with.
+
+    `tokens` is what it cost.
+    """
+
+    round: int
+    sample: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepWritten:
     """The policy has finished writing a step of a path that is still growing."""
 
@@ -59,7 +72,7 @@ class Warned:
     message: str
 
 
-Event = StepWritten | Drafted | Revised | Verified | CandidateFound | Warned
+Event = TextWritten | StepWritten | Drafted | Revised | Verified | CandidateFound | Warned
 Listener = Callable[[Event], None]
 
 

@@ -145,7 +145,8 @@ class MeteredEngine:
             granted = replace(base.at(sampling, start), max_tokens=tokens)
             compute = sum(weights[start : start + count]) + tokens * count
             done += await self._run(wave, granted, compute, _shifted(watch, start))
-            if tokens < sampling.max_tokens and done[-1].finish == "length":
+            short = tokens < sampling.max_tokens or self.ledger.tokens_left < 1
+            if short and done[-1].finish == "length":
                 self.ledger.exhaust("token_budget")
         return done
 

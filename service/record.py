@@ -7,7 +7,8 @@ from statistics import fmean
 from service import events
 from service.engines.base import Usage
 from service.ledger import Limit
-from service.solution import Path, Solution, Step
+from service.solution import Path, Solution
+from verifier.answers import Grader
 from verifier.scoring import Cost
 
 
@@ -34,7 +35,7 @@ class Record:
     verifying: list[Cost] = field(default_factory=list)
     """What verifying each draft cost."""
     _seen: dict[tuple[int, int], tuple[Path, bool]] = field(default_factory=dict)
-    _growing: list[events.StepWritten] = field(default_factory=list)
+    _growing: list[events.TextWritten] = field(default_factory=list)
 
     def hear(self, event: events.Event) -> None:
         self._note(event)
@@ -42,11 +43,11 @@ class Record:
 
     def _note(self, event: events.Event) -> None:
         match event:
-            case events.StepWritten():
+            case events.TextWritten(round=0, sample=0):
                 self._growing.append(event)
             case events.Drafted(path):
                 # One that was refused its tokens is no draft to judge others by.
-                self.drafts += [path] if path.steps else []
+                self.drafts += [path] if path.usage.completion else []
                 self._written(path, kept=0)
             case events.Revised(path, kept):
                 self._written(path, kept)
@@ -56,6 +57,8 @@ class Record:
                 self.candidates.append(event)
             case events.Warned(message):
                 self.warnings += [] if message in self.warnings else [message]
+            case events.TextWritten() | events.StepWritten():
+                pass
 
     def best(self, limit: Limit) -> Solution | None:
         """The best path seen when a limit ended the solve; None if there is none at all."""
@@ -66,6 +69,33 @@ class Record:
             seen, key=lambda it: (it[1], it[0].answer is not None, it[0].score("last") or 0.0)
         )
         return Solution(path, verified, path.score("last") if path.steps else None, limit)
+
+    async def differing(self, chosen: Solution, grader: Grader) -> list[Solution]:
+        """For each answer that is not the chosen one its best sample, best first.
+
+        A sample without a score counts by the share of the samples that agree with it.
+        """
+        paths, sure = zip(*(self._seen[each.sample, 0] for each in self.candidates), strict=True)
+        groups = await grader.group([path.said for path in paths])
+        best: dict[int, Solution] = {}
+        for each, path, verified, group in zip(self.candidates, paths, sure, groups, strict=True):
+            share = groups.count(group) / len(groups)
+            score = share if each.score is None else each.score
+            if group not in best or score > (best[group].score or 0):
+                best[group] = replace(chosen, path=path, verified=verified, score=score)
+        samples = [path.sample for path in paths]
+        del best[groups[samples.index(chosen.path.sample)]]
+        return sorted(best.values(), key=lambda it: (it.path.answer is None, -(it.score or 0)))
+
+    def first_call(self, policy: Usage) -> Usage:
+        """What the first draft's call cost; `policy` is all that was spent.
+
+        Until a draft is finished all of it went into drafts, and each has its share.
+        """
+        if self.drafts:
+            return self.drafts[0].usage
+        calls = max(1, policy.calls)
+        return Usage(policy.prompt // calls, policy.cached // calls, policy.completion // calls, 1)
 
     def mean_draft(self) -> tuple[Usage, Cost]:
         """What one sample of Best-of-N costs, judged by this solve's own drafts: policy, verifier.
@@ -96,6 +126,7 @@ class Record:
             self.rounds[path.round] = doubted
 
     def _unfinished(self) -> Sequence[Path]:
-        """The steps that were written of the first draft, when no path came to its end."""
-        steps = [Step(event.text, 0) for event in self._growing if event.sample == 0]
-        return [Path(steps=tuple(steps))] if steps else []
+        """What was written of the first draft, when no path came to its end."""
+        text = "".join(event.text for event in self._growing)
+        spent = Usage(completion=sum(event.tokens for event in self._growing))
+        return [replace(Path.parse(text, usage=spent), cut=True)] if text else []

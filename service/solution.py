@@ -17,6 +17,7 @@ StopReason = Literal[
     "max_rounds",  # StepCo: doubts left after the last revision
     "repeated",  # StepCo, stop="repeated": two answers in a row were equal
     "unchanged",  # StepCo: greedy sampling wrote the same path again, as it must
+    "open_ended",  # StepCo: free text that states no final answer to revise towards
     "sampled",  # the sampling strategies: all samples drawn
     "token_budget",
     "compute_budget",
@@ -39,7 +40,9 @@ class Path:
 
     `text` is the assistant's turn as it was written and `starts` the offset of every step's body in
     it, so that a kept prefix is cut from the very characters (and tokens) the engine has cached.
-    `usage` is that of the call that wrote the path's last part, in round `round`.
+    `usage` is that of the call that wrote the path's last part, in round `round`; `tokens` are
+    those of the whole text, a kept prefix counted by its share of characters. `cut`: a limit
+    ended it.
     """
 
     text: str = ""
@@ -49,6 +52,8 @@ class Path:
     usage: Usage = NOTHING
     round: int = 0
     sample: int = 0
+    tokens: int = 0
+    cut: bool = False
 
     @classmethod
     def parse(cls, text: str, *, round: int = 0, sample: int = 0, usage: Usage = NOTHING) -> Path:
@@ -62,6 +67,7 @@ class Path:
             usage=usage,
             round=round,
             sample=sample,
+            tokens=usage.completion,
         )
 
     def resumed(self, kept: int, suffix: str, round: int, usage: Usage) -> Path:
@@ -70,6 +76,7 @@ class Path:
         whole = Path.parse(prefix + suffix, round=round, sample=self.sample, usage=usage)
         if not kept:
             return whole
+        whole = replace(whole, tokens=self.tokens_of(len(prefix)) + usage.completion)
         fresh = [
             pair for pair in zip(whole.steps, whole.starts, strict=True) if pair[1] >= len(prefix)
         ]
@@ -91,12 +98,23 @@ class Path:
         return replace(self, steps=tuple(replace(step, score=score) for step, score in pairs))
 
     def prefix(self, kept: int) -> str:
-        """The turn up to where the body of step number `kept` (from 0) begins."""
-        if kept == 0:
-            return steps.OPENING
-        if kept < len(self.starts):
+        """The turn up to where the body of step number `kept` (from 0) begins.
+
+        Written anew from its first step on, a turn begins as it began.
+        """
+        if 0 < kept < len(self.starts):
             return self.text[: self.starts[kept]]
-        return f"{self.text.rstrip()}\n{steps.label(kept + 1)}"
+        own = steps.label(kept + 1) if self.text.startswith(steps.OPENING) else ""
+        return f"{self.text.rstrip()}\n{own}" if kept else own
+
+    @property
+    def said(self) -> str:
+        """What it comes to: the final answer, or all of a text that states none."""
+        return self.text.strip() if self.answer is None else self.answer
+
+    def tokens_of(self, characters: int) -> int:
+        """What so many of the text's first characters cost."""
+        return round(self.tokens * min(1.0, characters / max(1, len(self.text))))
 
     def correct(self, index: int) -> float | None:
         """The correctness of a step; None where it is unscored or not there."""

@@ -3,13 +3,21 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.engines.base import Backend, Usage
-from service.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, VerifierUnavailable
+from service.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    InvalidRequest,
+    ServiceError,
+    VerifierUnavailable,
+)
 from service.events import Listener
-from service.ledger import Budget, BudgetExhausted, Ledger, MeteredEngine, MeteredVerifier
+from service.ledger import Budget, BudgetExhausted, Ledger, Limit, MeteredEngine, MeteredVerifier
 from service.record import Record
 from service.solution import Solution
 from service.strategies import BestOfN
@@ -66,13 +74,30 @@ class Solver:
 
     async def solve(self, task: Task, tell: Listener) -> Report:
         """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
-        started = time.monotonic()
-        record, ledger = Record(tell), Ledger(task.budget)
-        solution = await self._run(task.strategy, task.question, ledger, record)
-        seconds = time.monotonic() - started
-        baseline = await self._baseline(task, record, ledger)
-        name = f"solve-{uuid.uuid4().hex}"
-        return Report(name, task.strategy.name, solution, record, ledger, baseline, seconds)
+        try:
+            return await self._solve(task, Ledger(task.budget), tell)
+        except BudgetExhausted as error:
+            raise _nothing(error.limit) from error
+
+    async def answers(
+        self, task: Task, n: int, tell: Callable[[int], Listener]
+    ) -> Sequence[Report]:
+        """Up to n answers under one budget, each told to a listener of its own.
+
+        A strategy that samples gives its best samples of different answers; another is run again
+        with other seeds. There are fewer, and a warning, where samples agree or the budget ends.
+        The baseline is that of the first. Raises what `solve` does.
+        """
+        first = await self.solve(task, tell(0))
+        if first.record.candidates:
+            reports = await self._differing(first, n)
+        else:
+            reports = await self._again(task, first, n, tell)
+        if len(reports) < n:
+            sampled = bool(first.record.candidates)
+            why = "the samples hold no other" if sampled else "the budget was spent"
+            first.record.warnings.append(f"{len(reports)} of {n} answers: {why}.")
+        return reports
 
     async def check(self) -> None:
         """Return if engine and verifier answer."""
@@ -85,9 +110,34 @@ class Solver:
         except VerifierError as error:
             raise _unavailable() from error
 
+    async def _solve(self, task: Task, ledger: Ledger, tell: Listener) -> Report:
+        started = time.monotonic()
+        record = Record(tell)
+        solution = await self._run(task.strategy, task.question, ledger, record)
+        seconds = time.monotonic() - started
+        baseline = await self._baseline(task, record, ledger)
+        name = f"solve-{uuid.uuid4().hex}"
+        return Report(name, task.strategy.name, solution, record, ledger, baseline, seconds)
+
+    async def _differing(self, report: Report, n: int) -> Sequence[Report]:
+        found = await report.record.differing(report.solution, self.grader) if n > 1 else []
+        return [report, *(replace(report, solution=each) for each in found[: n - 1])]
+
+    async def _again(
+        self, task: Task, first: Report, n: int, tell: Callable[[int], Listener]
+    ) -> Sequence[Report]:
+        reports = [first]
+        while len(reports) < n and first.ledger.exhausted is None:
+            run = len(reports)
+            other = replace(task, question=task.question.redrawn(run), baseline="none")
+            with suppress(BudgetExhausted):
+                reports.append(await self._solve(other, first.ledger, tell(run)))
+        return reports
+
     async def _run(
         self, strategy: Strategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
+        """Raises `BudgetExhausted` if a limit is reached with nothing to show."""
         attempt = Attempt(
             question=question,
             engine=MeteredEngine(self.engine, ledger),
@@ -103,11 +153,11 @@ class Solver:
                 solution = await strategy.solve(attempt)
             return replace(solution, stop_reason=ledger.exhausted or solution.stop_reason)
         except BudgetExhausted as error:
-            return record.best(error.limit) or _nothing(error.limit)
+            return _best(record, error)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return record.best("deadline") or _nothing("deadline")
+            return _best(record, ledger.exhaust("deadline"))
         except VerifierError as error:
             raise _unavailable() from error
 
@@ -127,7 +177,7 @@ class Solver:
         drawn = Record()
         try:
             solution = await self._run(BASELINE, task.question, own, drawn)
-        except DeadlineExceeded:
+        except BudgetExhausted:
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None
         if own.exhausted:
@@ -155,10 +205,16 @@ def _baseline(
     return Baseline(BASELINE.name, BASELINE.n, kind, policy, verifier, total, saving, answer)
 
 
-def _nothing(limit: str) -> Solution:
+def _best(record: Record, spent: BudgetExhausted) -> Solution:
+    if (solution := record.best(spent.limit)) is None:
+        raise spent
+    return solution
+
+
+def _nothing(limit: Limit) -> ServiceError:
     if limit == "deadline":
-        raise DeadlineExceeded("The deadline passed before a step was written; raise deadline_ms.")
-    raise InvalidRequest(
+        return DeadlineExceeded("The deadline passed before a word was written; raise deadline_ms.")
+    return InvalidRequest(
         "The compute budget is smaller than the question and one token; raise it.",
         "budget.max_compute_tokens",
     )

@@ -11,12 +11,15 @@ from fastapi.routing import APIRoute
 from typer.main import get_command
 
 from service import errors, workshop
-from service.routes import health, solve
+from service.openai.request import ChatRequest
+from service.openai.responses import ResponsesRequest
+from service.routes import chat, health, models, responses, solve
 from service.settings import Settings
 from service.strategies import STRATEGIES
 from surefoot.cli import app
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -25,11 +28,11 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    for router in (solve.router, health.router):
+    for router in (solve.router, chat.router, responses.router, models.router, health.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
-                assert f"`{method} {route.path}`" in README
+                assert f"`{method} {route.path.replace(':path', '')}`" in README
 
 
 def error_codes() -> set[str]:
@@ -42,6 +45,24 @@ def error_codes() -> set[str]:
 @pytest.mark.parametrize("code", sorted(error_codes()))
 def test_every_error_code_is_documented(code: str) -> None:
     assert f"`{code}`" in README
+
+
+OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
+
+
+def test_every_field_of_openais_api_has_a_row() -> None:
+    rows = "".join(re.findall(r"^\| ([^|]+) \|", OPENAI, re.MULTILINE))
+    for field in {*ChatRequest.model_fields, *ResponsesRequest.model_fields}:
+        assert f"`{field}`" in rows, field
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    folder = ROOT / "tests/service/openai"
+    tests = "".join(file.read_text(encoding="utf-8") for file in folder.glob("test_*.py"))
+    named = re.findall(r"`(test_[a-z0-9_]+)`", OPENAI)
+    assert len(named) > 20
+    for test in named:
+        assert f"def {test}(" in tests, test
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -1,7 +1,9 @@
 """Every response that is no success: one envelope, never the caller's input, never an internal."""
 
 import logging
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidRequest, ServiceError
+from service.errors import InvalidRequest, InvalidType, ServiceError, UnsupportedValue
+from service.routes.ids import HEADER, request_id
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,10 @@ HTTP = {
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
     413: ("body_too_large", "The body is over 2 MB; send less."),
 }
+KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
+    "literal_error": UnsupportedValue
+}
+PLAIN = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 class BodyLimit:
@@ -50,7 +57,7 @@ def failure(error: BaseException) -> ServiceError:
     """The error as callers may see it; what they may not see goes to the log."""
     if isinstance(error, ServiceError):
         return error
-    log.error("a solve failed", exc_info=error)
+    log.error("request %s failed", request_id.get(), exc_info=error)
     return ServiceError("The service failed; its log says why.")
 
 
@@ -63,7 +70,7 @@ def handle(app: FastAPI) -> None:
 
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     seen = failure(error)
-    headers = {"x-should-retry": "true" if seen.retryable else "false"}
+    headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
     if seen.retryable:
         headers["Retry-After"] = "5"
     return JSONResponse(envelope(seen), seen.status, headers)
@@ -72,17 +79,42 @@ async def _service_error(request: Request, error: Exception) -> JSONResponse:
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[:MOST_ERRORS]
-    message = "; ".join(f"{_where(each)}: {_what(each)}" for each in wrong)
-    return await _service_error(request, InvalidRequest(message, _where(wrong[0])))
+    message = "; ".join(f"{_where(each, error.body)}: {_what(each)}" for each in wrong)
+    return await _service_error(request, _kind(wrong[0])(message, _where(wrong[0], error.body)))
 
 
-def _where(wrong: Mapping[str, object]) -> str:
-    parts = wrong["loc"]
-    assert isinstance(parts, tuple)
-    return ".".join(str(part) for part in parts[1:])
+def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
+    kind = wrong["type"]
+    return InvalidType if kind.endswith("_type") else KINDS.get(kind, InvalidRequest)
 
 
-def _what(wrong: Mapping[str, object]) -> str:
+def _where(wrong: Mapping[str, Any], body: Any) -> str:  # noqa: ANN401 - JSON
+    """The field, as `messages[0].content`: what the body has, and at the end what it lacks.
+
+    A name that is long or odd is not repeated, for it is the caller's.
+    """
+    where, path = "", wrong["loc"][1:]
+    for number, part in enumerate(path, 1):
+        inside = _has(body, part)
+        if inside or (number == len(path) and isinstance(body, dict)):
+            where += _named(part)
+        body = body[part] if inside else body
+    return where.removeprefix(".")
+
+
+def _named(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part if PLAIN.fullmatch(part) else '…'}"
+
+
+def _has(body: Any, part: str | int) -> bool:  # noqa: ANN401 - JSON
+    if isinstance(part, int):
+        return isinstance(body, list) and part < len(body)
+    return isinstance(body, dict) and part in body
+
+
+def _what(wrong: Mapping[str, Any]) -> str:
     return str(wrong["msg"]).removeprefix("Value error, ")
 
 

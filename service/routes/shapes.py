@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from service import events
 from service.engines.base import Message, Sampling, Usage
@@ -14,65 +13,15 @@ from service.ledger import Budget
 from service.record import Round
 from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
-from service.strategies import STRATEGIES, AnyStrategy
+from service.strategies import STRATEGIES
 from service.strategies.attempt import Question
+from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
 from verifier.scoring import Cost, Score
-
-UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and lone surrogates
-
-
-def _readable(text: str) -> str:
-    if UNREADABLE.search(text):
-        raise ValueError("text must not hold NUL or lone surrogate characters")
-    return text
-
-
-def _spoken(text: str) -> str:
-    if not text.strip():
-        raise ValueError("text must not be blank")
-    return text
-
-
-def _named(strategy: object) -> object:
-    """A bare name stands for the strategy with its default knobs."""
-    name = strategy if isinstance(strategy, str) else None
-    if isinstance(strategy, dict):
-        name = strategy.get("name")
-    if not isinstance(name, str) or name not in STRATEGIES:
-        raise ValueError(f"unknown strategy; there are {', '.join(STRATEGIES)}")
-    return {"name": name} if isinstance(strategy, str) else strategy
-
-
-Text = Annotated[str, Field(max_length=64_000), AfterValidator(_readable), AfterValidator(_spoken)]
-NamedStrategy = Annotated[AnyStrategy, Field(discriminator="name"), BeforeValidator(_named)]
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class MessageShape(Shape):
     role: Literal["system", "user", "assistant"]
     content: Text
-
-
-class SamplingShape(Shape):
-    """How paths are drawn; `max_tokens` caps each call, the budget caps them all."""
-
-    temperature: float = Field(default=0.7, ge=0, le=2)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1, le=32_768)
-    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-
-
-class BudgetShape(Shape):
-    """`max_tokens` bounds what is generated; `max_compute_tokens` all that is computed."""
-
-    max_tokens: int = Field(default=8192, ge=1, le=1_000_000)
-    max_compute_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
-    deadline_ms: int = Field(default=120_000, ge=1, le=600_000)
 
 
 class SolveRequest(Shape):
@@ -84,7 +33,7 @@ class SolveRequest(Shape):
     """A strategy's name, or an object with its name and knobs."""
     sampling: SamplingShape = SamplingShape()
     budget: BudgetShape = BudgetShape()
-    baseline: Literal["none", "estimate", "measure"] = "estimate"
+    baseline: BaselineKind = "estimate"
     stream: bool = False
 
     @model_validator(mode="after")
@@ -104,10 +53,6 @@ class SolveRequest(Shape):
             budget=Budget(**dict(self.budget)),
             baseline=self.baseline,
         )
-
-
-class Reply(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class NumberedStep(Reply):
@@ -192,7 +137,7 @@ def told(event: events.Event) -> tuple[str, dict[str, Any]] | None:
             return "verified", data | {"scores": scores, "tokens": cost.tokens}
         case events.CandidateFound():
             return "candidate", asdict(event)
-        case events.Warned():
+        case events.TextWritten() | events.Warned():
             return None
 
 

@@ -1,17 +1,20 @@
 """POST /solve: one question, solved with the strategy of the caller's choice."""
 
-from fastapi import APIRouter, Request, Response
-from sse_starlette import EventSourceResponse
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
-from service.events import Listener, unheard
+from fastapi import APIRouter, Request, Response
+from sse_starlette import EventSourceResponse, JSONServerSentEvent
+
+from service.errors import ServiceError
+from service.events import Event, Listener, unheard
+from service.routes import shapes
+from service.routes.failures import envelope
 from service.routes.shapes import SolveRequest, SolveResponse, response
-from service.routes.sse import events, while_connected
+from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
 
 router = APIRouter(tags=["solve"])
-
-PING = 15  # seconds between keep-alive comments
-CLIENT_CLOSED = 499  # nobody reads it; the access log does
 
 
 @router.post(
@@ -31,8 +34,22 @@ async def solve(request: Request, body: SolveRequest) -> Response:
         return response(report, solver.engine.name, solver.verifier.name)
 
     if body.stream:
-        return EventSourceResponse(events(run), ping=PING)
+        return EventSourceResponse(_events(told(run)), ping=PING)
     answer = await while_connected(request, run(unheard))
     if answer is None:
         return Response(status_code=CLIENT_CLOSED)
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _events(
+    going: AsyncGenerator[Event | Done[SolveResponse], None],
+) -> AsyncIterator[JSONServerSentEvent]:
+    try:
+        async with aclosing(going):
+            async for each in going:
+                if isinstance(each, Done):
+                    yield JSONServerSentEvent(each.result.model_dump(), event="done")
+                elif (named := shapes.told(each)) is not None:
+                    yield JSONServerSentEvent(named[1], event=named[0])
+    except ServiceError as error:
+        yield JSONServerSentEvent(envelope(error), event="error")

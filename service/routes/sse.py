@@ -1,17 +1,26 @@
 """A solve and its caller: one that leaves, by disconnecting, cancels what it started."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
-from sse_starlette import JSONServerSentEvent
 
-from service.events import Event, Listener
-from service.routes.failures import envelope, failure
-from service.routes.shapes import SolveResponse, told
+from service.routes.failures import failure
 
 T = TypeVar("T")
+E = TypeVar("E")
+
+PING = 15  # seconds between keep-alive comments
+CLIENT_CLOSED = 499  # nobody reads it; the access log does
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """The last that is told of a piece of work."""
+
+    result: T
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
@@ -30,21 +39,22 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T |
         await _cancel(task)
 
 
-async def events(
-    solve: Callable[[Listener], Awaitable[SolveResponse]],
-) -> AsyncIterator[JSONServerSentEvent]:
-    """What a solve tells, as it tells it; `done` or `error` is the last. Closing it cancels."""
-    queue: asyncio.Queue[Event | None] = asyncio.Queue()
-    task = asyncio.ensure_future(solve(queue.put_nowait))
+async def told(
+    work: Callable[[Callable[[E], None]], Coroutine[Any, Any, T]],
+) -> AsyncGenerator[E | Done[T], None]:
+    """What the work tells, as it tells it, and what it comes to; closing this cancels it.
+
+    Raises `ServiceError`.
+    """
+    queue: asyncio.Queue[E | None] = asyncio.Queue()
+    task = asyncio.ensure_future(work(queue.put_nowait))
     task.add_done_callback(lambda _: queue.put_nowait(None))
     try:
-        while (event := await queue.get()) is not None:
-            if (named := told(event)) is not None:
-                yield JSONServerSentEvent(named[1], event=named[0])
+        while (each := await queue.get()) is not None:
+            yield each
         if (error := task.exception()) is not None:
-            yield JSONServerSentEvent(envelope(failure(error)), event="error")
-        else:
-            yield JSONServerSentEvent(task.result().model_dump(), event="done")
+            raise failure(error)
+        yield Done(task.result())
     finally:
         await _cancel(task)
 

@@ -4,11 +4,13 @@ It turns drafts and revisions into prompts, completions into paths, paths into v
 the listener of each. Budgets, batching and tokens are the business of what it is given.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from service import events
 from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
@@ -20,26 +22,43 @@ from verifier.answers import Grader
 from verifier.scoring import Score, Verdict, Verifier
 
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
+RUNS_APART = 64 * SAMPLES_MOST  # and those of two runs
 
+Form = Literal["steps", "free"]
 Written = TypeVar("Written", events.Drafted, events.Revised)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the conversation for the policy, its last user turn for the verifier."""
+    """What is asked: the conversation for the policy, its last user turn for the verifier.
+
+    `form`: in "steps", with our format and a path begun for the policy; or "free", as it came.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling
+    form: Form = "steps"
 
     @property
     def text(self) -> str:
         return next(m.content for m in reversed(self.messages) if m.role == "user")
 
+    def redrawn(self, run: int) -> Question:
+        """The question with seeds that no earlier run of it has drawn with."""
+        return replace(self, sampling=at(self.sampling, RUNS_APART * run))
+
     def instructed(self) -> tuple[Message, ...]:
-        """The conversation, its system turn led by our step format."""
+        """The conversation; in steps, its system turn is led by our format."""
+        if self.form == "free":
+            return self.messages
         own = "\n\n".join(m.content for m in self.messages if m.role == "system")
         system = f"{prompts.FORMAT}\n\n{own}" if own else prompts.FORMAT
         return (Message("system", system), *(m for m in self.messages if m.role != "system"))
+
+    def prompt(self, begins_turns: bool) -> Prompt:
+        """What a draft is asked for with."""
+        begun = begins_turns and self.form == "steps"
+        return Prompt(self.instructed(), steps.OPENING if begun else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +76,26 @@ class Attempt:
         """Whether the same prompt always gets the same completion."""
         return self.question.sampling.temperature == 0
 
+    @property
+    def opening(self) -> str:
+        """What a draft is begun with."""
+        return self.question.prompt(self.begins_turns).prefix
+
+    def open_ended(self, path: Path) -> bool:
+        """Whether the path is free text that states no final answer, to be left as it is."""
+        return self.question.form == "free" and path.answer is None
+
     def bar(self, threshold: float | None) -> Score:
         """What scores must reach: what the request says, or else the verifier's own threshold."""
         return self.threshold if threshold is None else Score(threshold, threshold)
 
     async def draft(self, n: int = 1) -> list[Path]:
         """Sample n paths from scratch; those without a step are left out, unless none has one."""
-        opening = steps.OPENING if self.begins_turns else ""
 
         def finished(sample: int, suffix: str, usage: Usage) -> events.Drafted:
-            return events.Drafted(Path.parse(opening + suffix, sample=sample, usage=usage))
+            return events.Drafted(Path.parse(self.opening + suffix, sample=sample, usage=usage))
 
-        prompt = Prompt(self.question.instructed(), opening)
+        prompt = self.question.prompt(self.begins_turns)
         written, lost = await self._write([prompt] * n, 0, finished)
         if lost:
             self.tell(events.Warned(f"{lost} of {n} samples failed and were left out."))
@@ -122,10 +149,9 @@ class Attempt:
         """The paper's prompt. Kept steps are restored from our copy, whatever became of them."""
 
         def finished(_: int, suffix: str, usage: Usage) -> events.Revised:
-            rewritten = _restored(path, weak, opening + suffix, round, usage)
+            rewritten = _restored(path, weak, self.opening + suffix, round, usage)
             return events.Revised(rewritten, weak, path.correct(weak))
 
-        opening = steps.OPENING if self.begins_turns else ""
         request = prompts.REWRITE.format(
             question=self.question.text,
             path=steps.join([step.text for step in path.steps]),
@@ -133,7 +159,7 @@ class Attempt:
             number=weak + 1,
         )
         *earlier, _ = self.question.instructed()
-        prompt = Prompt((*earlier, Message("user", request)), opening)
+        prompt = Prompt((*earlier, Message("user", request)), self.opening)
         (event,), _ = await self._write([prompt], round, finished)
         return event.path
 
@@ -142,7 +168,8 @@ class Attempt:
     ) -> tuple[list[Written], int]:
         """Complete the prompts: what was written, in order, and how many samples were lost."""
         writers = [
-            Writer(sample, partial(finished, sample), self.tell) for sample in range(len(prompts))
+            Writer(round, sample, _last_line(prompt.prefix), partial(finished, sample), self.tell)
+            for sample, prompt in enumerate(prompts)
         ]
 
         def watch(delta: Delta) -> bool:
@@ -168,30 +195,46 @@ def _restored(path: Path, weak: int, turn: str, round: int, usage: Usage) -> Pat
     return replace(fresh, steps=(*kept, *fresh.steps[weak:]))
 
 
+def _last_line(prefix: str) -> str:
+    return prefix.rpartition("\n")[2]
+
+
 @dataclass(slots=True)
 class Writer(Generic[Written]):
-    """Gathers one path as its text comes, and tells of each step that is finished."""
+    """Gathers one path as its text comes, tells it, and tells of each step that is finished."""
 
+    round: int
     sample: int
+    begun: str
     finished: Callable[[str, Usage], Written]
     tell: events.Listener
     written: Written | None = None
     text: str = ""
     usage: Usage = NOTHING
+    paid: int = 0
     told: int = 0
 
     def hear(self, delta: Delta) -> None:
-        self.text += delta.text
         self.usage += delta.usage
+        if delta.text:
+            self._tell_text(delta.text)
+        self.text += delta.text
         if delta.finish == "failed":
             return
         if delta.finish is None and "\n" not in delta.text:
             return
         written = self.finished(self.text, self.usage)
+        written = replace(written, path=replace(written.path, cut=delta.finish == "length"))
         self._tell_steps(written.path, whole=delta.finish is not None)
         if delta.finish is not None:
             self.written = written
             self.tell(written)
+
+    def _tell_text(self, text: str) -> None:
+        begun = "" if self.text else self.begun
+        spent = self.usage.completion - self.paid
+        self.paid += spent
+        self.tell(events.TextWritten(self.round, self.sample, begun + text, spent))
 
     def _tell_steps(self, path: Path, *, whole: bool) -> None:
         done = len(path.steps) if whole else len(path.steps) - 1

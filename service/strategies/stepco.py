@@ -6,6 +6,7 @@ alone; and return the best path seen, since a revision may also break what was r
 read from the path, never asked for in a call of their own.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -46,20 +47,14 @@ class StepCo:
         doubt = partial(self._doubt, attempt.bar(self.threshold))
         (path,) = await attempt.verify(await attempt.draft(), doubt)
         seen, weak = [path], doubt(path)
-        reason: StopReason = "max_rounds"
-        for round in range(1, self.max_rounds + 1):
-            if weak is None:
-                break
-            before = path
-            written = await attempt.revise(path, weak, round, rewrite=self.revise == "rewrite")
+        reason: StopReason | None = None
+        while weak is not None and (reason := await self._stopped(seen, attempt)) is None:
+            written = await attempt.revise(path, weak, len(seen), rewrite=self.revise == "rewrite")
             doubt = partial(doubt, since=weak if self.monotone else 0)
             (path,) = await attempt.verify([written], doubt)
             seen.append(path)
             weak = doubt(path)
-            if weak is not None and (stopped := await self._stopped(before, path, attempt)):
-                reason = stopped
-                break
-        if weak is None:
+        if reason is None:
             return Solution(path, True, path.score(self.aggregate), "accepted")
         chosen = path if self.select == "last" else best(seen, self.aggregate)
         return Solution(chosen, False, chosen.score(self.aggregate), reason)
@@ -73,14 +68,17 @@ class StepCo:
             return None
         return len(path.steps) - 1 if weak is None else weak
 
-    async def _stopped(self, before: Path, path: Path, attempt: Attempt) -> StopReason | None:
-        if attempt.greedy and path.text == before.text:
+    async def _stopped(self, seen: Sequence[Path], attempt: Attempt) -> StopReason | None:
+        """Why the last path is not revised, though it holds a doubt; None if it shall be."""
+        if attempt.open_ended(seen[-1]):
+            return "open_ended"
+        if attempt.greedy and len(seen) > 1 and seen[-1].text == seen[-2].text:
             return "unchanged"
-        answers = [p for p in (before, path) if p.answer is not None]
+        answers = [path for path in seen[-2:] if path.answer is not None]
         if (
             self.stop == "repeated"
             and len(answers) == 2
             and len(set(await attempt.group(answers))) == 1
         ):
             return "repeated"
-        return None
+        return "max_rounds" if len(seen) > self.max_rounds else None

@@ -1,0 +1,177 @@
+"""An answer in the making: the solver asked, its reports made into choices, usage and outcome.
+
+What is common to the chat completions and the responses API; how each tells it is its own.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any, Literal
+
+from service.errors import InvalidRequest
+from service.events import Listener
+from service.openai import usage
+from service.openai.reasoning import Log
+from service.openai.request import Asked
+from service.openai.task import task
+from service.solution import StopReason
+from service.solver import Baseline, Report, Solver
+from service.strategies import prompts
+from service.wire import Reply
+
+LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline")
+
+Teller = Callable[[tuple[int, str]], None]
+"""Hears the reasoning of each choice as it grows."""
+
+
+Piece = dict[str, Any] | str
+"""What a stream is made of: an object, or a word that stands alone."""
+
+
+class Outcome(Reply):
+    """How an answer came about."""
+
+    answer: str | None
+    verified: bool
+    score: float | None
+    stop_reason: StopReason
+    revisions: int
+    trace_id: str
+
+
+class Surefoot(Outcome):
+    """Of the first choice; `others` are the further ones, in order."""
+
+    strategy: str
+    policy: str
+    verifier: str
+    baseline: Baseline | None
+    warnings: list[str]
+    others: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every part of a response carries alike."""
+
+    id: str
+    created: int
+    model: str
+    fingerprint: str
+
+    @classmethod
+    def new(cls, kind: str, asked: Asked, solver: Solver) -> Stamp:
+        return cls(f"{kind}{uuid.uuid4().hex}", int(time.time()), asked.model, fingerprint(solver))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    content: str
+    tokens: int
+    """Of the content."""
+    reasoning: str
+    finish: Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    choices: Sequence[Choice]
+    usage: usage.Usage
+    surefoot: Surefoot
+
+
+async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
+    """Solve what is asked; raises `ServiceError` in the words of the request."""
+    wanted = task(asked)
+    logs: list[Log] = []
+
+    def listener(choice: int) -> Listener:
+        logs.append(Log(lambda text: tell((choice, text))))
+        return logs[-1].hear
+
+    try:
+        reports = await solver.answers(wanted, asked.choices, listener)
+    except InvalidRequest as error:
+        raise _worded(error, asked) from error
+    for log, report in zip(logs, reports, strict=False):
+        log.choose(report.solution)
+    texts = [log.text for log in logs] + [""] * len(reports)
+    choices = [_choice(r, asked.stops, text) for r, text in zip(reports, texts, strict=False)]
+    ledger = reports[0].ledger
+    call = reports[0].record.first_call(ledger.policy)
+    prompt = await usage.conversation(solver, wanted, call)
+    spent = usage.usage(ledger, prompt, sum(choice.tokens for choice in choices))
+    return Answer(choices, spent, _surefoot(reports, asked, solver))
+
+
+def fingerprint(solver: Solver) -> str:
+    """Changes with whatever an answer may change with: the models, their threshold, our prompts."""
+    parts = (
+        version("surefoot-service"),
+        solver.engine.name,
+        solver.verifier.name,
+        solver.verifier.threshold,
+        prompts.FORMAT,
+        prompts.REWRITE,
+    )
+    return f"fp_{sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
+def until(text: str, stops: Sequence[str]) -> str:
+    """The text up to where the first of the stops stands."""
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def _choice(report: Report, stops: Sequence[str], reasoning: str) -> Choice:
+    path = report.solution.path
+    text = until(path.text, stops)
+    limited = path.cut or report.solution.stop_reason in LIMITS
+    return Choice(
+        content=text.rstrip().lstrip("\n"),
+        tokens=path.tokens_of(len(text)),
+        reasoning=reasoning,
+        finish="length" if limited and text == path.text else "stop",
+    )
+
+
+def _surefoot(reports: Sequence[Report], asked: Asked, solver: Solver) -> Surefoot:
+    first, *others = reports
+    warnings = [warning for report in reports for warning in report.record.warnings]
+    if asked.ignored:
+        warnings.append(f"Without effect: {', '.join(asked.ignored)}.")
+    if asked.surefoot.include_trace:  # the one place where a trace goes into a response
+        warnings.append("include_trace: traces are not kept yet.")
+    return Surefoot(
+        **_outcome(first).model_dump(),
+        strategy=first.strategy,
+        policy=solver.engine.name,
+        verifier=solver.verifier.name,
+        baseline=first.baseline,
+        warnings=list(dict.fromkeys(warnings)),
+        others=[_outcome(report) for report in others],
+    )
+
+
+def _outcome(report: Report) -> Outcome:
+    solution = report.solution
+    return Outcome(
+        answer=solution.path.answer,
+        verified=solution.verified,
+        score=solution.score,
+        stop_reason=solution.stop_reason,
+        revisions=sum(round > 0 for round in report.record.rounds),
+        trace_id=report.id,
+    )
+
+
+def _worded(error: InvalidRequest, asked: Asked) -> InvalidRequest:
+    """The error with its field as the caller knows it."""
+    own = "budget.max_compute_tokens"
+    fields = {"problem": asked.turns_param, own: f"surefoot.{own}"}
+    return type(error)(error.message, fields.get(error.param or "", error.param))

@@ -1,0 +1,72 @@
+"""What the routes of OpenAI's API do alike: answer whole, or in pieces as the answer is made."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from typing import Protocol
+
+from fastapi import Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from service.errors import ServiceError
+from service.openai.answer import Answer, Piece, Teller, answer
+from service.openai.request import Asked
+from service.routes.failures import envelope
+from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
+from service.solver import Solver
+
+
+class Pieces(Protocol):
+    """An answer in the pieces of one API; what has a `type` is an event of that name."""
+
+    def begin(self) -> Iterator[Piece]: ...
+
+    def reason(self, index: int, text: str) -> Iterator[Piece]: ...
+
+    def end(self, answer: Answer) -> Iterator[Piece]: ...
+
+    def fail(self, error: dict[str, str | None]) -> Iterator[Piece]: ...
+
+
+async def respond(
+    request: Request, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
+) -> Response:
+    """Ask the solver; a caller that leaves stops it."""
+    solver: Solver = request.app.state.solver
+    headers = {"x-surefoot-ignored": ", ".join(asked.ignored)} if asked.ignored else {}
+
+    async def run(tell: Teller) -> Answer:
+        return await answer(solver, asked, tell)
+
+    if asked.stream:
+        return EventSourceResponse(_sent(told(run), pieces), ping=PING, headers=headers)
+    answered = await while_connected(request, run(lambda _: None))
+    if answered is None:
+        return Response(status_code=CLIENT_CLOSED)
+    return Response(whole(answered), media_type="application/json", headers=headers)
+
+
+async def _sent(
+    going: AsyncGenerator[tuple[int, str] | Done[Answer], None], pieces: Pieces
+) -> AsyncIterator[ServerSentEvent]:
+    for piece in pieces.begin():
+        yield _event(piece)
+    try:
+        async with aclosing(going):
+            async for each in going:
+                match each:
+                    case Done(answered):
+                        ready = pieces.end(answered)
+                    case (index, text):
+                        ready = pieces.reason(index, text)
+                for piece in ready:
+                    yield _event(piece)
+    except ServiceError as error:
+        for piece in pieces.fail(envelope(error)["error"]):
+            yield _event(piece)
+
+
+def _event(piece: Piece) -> ServerSentEvent:
+    if isinstance(piece, str):
+        return ServerSentEvent(piece)
+    return ServerSentEvent(json.dumps(piece, separators=(",", ":")), event=piece.get("type"))

@@ -1,0 +1,67 @@
+"""What goes over HTTP whatever the route: readable text, and what a caller may choose."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from service.strategies import STRATEGIES, AnyStrategy
+
+UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and lone surrogates
+
+
+def _readable(text: str) -> str:
+    if UNREADABLE.search(text):
+        raise ValueError("text must not hold NUL or lone surrogate characters")
+    return text
+
+
+def _spoken(text: str) -> str:
+    if not text.strip():
+        raise ValueError("text must not be blank")
+    return text
+
+
+def _named(strategy: object) -> object:
+    """A bare name stands for the strategy with its default knobs."""
+    name = strategy if isinstance(strategy, str) else None
+    if isinstance(strategy, dict):
+        name = strategy.get("name")
+    if not isinstance(name, str) or name not in STRATEGIES:
+        raise ValueError(f"unknown strategy; there are {', '.join(STRATEGIES)}")
+    return {"name": name} if isinstance(strategy, str) else strategy
+
+
+Text = Annotated[str, Field(max_length=64_000), AfterValidator(_readable), AfterValidator(_spoken)]
+NamedStrategy = Annotated[AnyStrategy, Field(discriminator="name"), BeforeValidator(_named)]
+
+BaselineKind = Literal["none", "estimate", "measure"]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class SamplingShape(Shape):
+    """How paths are drawn; `max_tokens` caps each call, the budget caps them all."""
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1, le=32_768)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+
+class BudgetShape(Shape):
+    """`max_tokens` bounds what is generated; `max_compute_tokens` all that is computed."""
+
+    max_tokens: int = Field(default=8192, ge=1, le=1_000_000)
+    max_compute_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
+    deadline_ms: int = Field(default=120_000, ge=1, le=600_000)
