@@ -1,9 +1,10 @@
 """All that routes may call: a strategy on a question under a budget, a baseline beside it."""
 
 import asyncio
-import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from service.engines.base import Backend, Usage
@@ -48,14 +49,43 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Run:
+    """One solve: what was asked, what was seen on the way, and what it cost."""
+
     id: str
-    strategy: str
-    solution: Solution
+    created: datetime
+    task: Task
     record: Record
     ledger: Ledger
+
+    @property
+    def strategy(self) -> str:
+        return self.task.strategy.name
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Run):
+    """A run that came to a solution, and after how many seconds."""
+
+    solution: Solution
     baseline: Baseline | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss(Run):
+    """A run that came to none: it failed, or its caller left."""
+
+    error: BaseException
+    seconds: float
+
+
+Keep = Callable[[Report | Loss], None]
+"""Is given every run when it is over; must neither wait nor raise."""
+
+
+def unkept(_: Report | Loss) -> None:
+    """Nobody keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +94,20 @@ class Solver:
     verifier: VerifierBackend
     grader: Grader
 
-    async def solve(self, task: Task, tell: Listener) -> Report:
+    async def solve(self, task: Task, tell: Listener, keep: Keep = unkept) -> Report:
         """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
-        started = time.monotonic()
+        id, created = f"solve-{uuid.uuid4().hex}", datetime.now(UTC)
         record, ledger = Record(tell), Ledger(task.budget)
-        solution = await self._run(task.strategy, task.question, ledger, record)
-        seconds = time.monotonic() - started
-        baseline = await self._baseline(task, record, ledger)
-        name = f"solve-{uuid.uuid4().hex}"
-        return Report(name, task.strategy.name, solution, record, ledger, baseline, seconds)
+        try:
+            solution = await self._run(task.strategy, task.question, ledger, record)
+            seconds = ledger.seconds
+            baseline = await self._baseline(task, record, ledger)
+        except BaseException as error:
+            keep(Loss(id, created, task, record, ledger, error, ledger.seconds))
+            raise
+        report = Report(id, created, task, record, ledger, solution, baseline, seconds)
+        keep(report)
+        return report
 
     async def check(self) -> None:
         """Return if engine and verifier answer."""
