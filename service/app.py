@@ -13,9 +13,12 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import failures, health, solve
+from service.routes import failures, health, solve, traces
 from service.settings import Settings
 from service.solver import Solver
+from service.traces.keeper import Keeper
+from service.traces.retention import Retention
+from service.traces.store import Store
 from verifier.adapter import SHIPPED, Adapter, AdapterError
 from verifier.answers import Grader
 from verifier.batching import Batching
@@ -26,16 +29,23 @@ from verifier.scoring import VerifierBackend
 POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 
 
-def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
-    """The application around an engine and a verifier, which it closes when it ends."""
+def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None = None) -> FastAPI:
+    """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
+
+    It closes them when it ends.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
-        app.state.solver = Solver(engine, queue, grader)
+        app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
+        if keeper:
+            keeper.start()
         try:
             yield
         finally:
+            if keeper:
+                await keeper.close()
             grader.close()
             await queue.close()
             await engine.close()
@@ -47,6 +57,7 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(solve.router)
+    app.include_router(traces.router)
     app.include_router(health.router)
     app.add_middleware(failures.BodyLimit)
     failures.handle(app)
@@ -63,6 +74,15 @@ async def load(settings: Settings, psv: Path = SHIPPED) -> tuple[Backend, Verifi
             return both, _readout(both, adapter)
     engine = await load_engine(settings)
     return engine, await load_verifier(settings, psv)
+
+
+def load_keeper(settings: Settings) -> Keeper | None:
+    """What keeps traces, as the settings have it; raises `StartupError` if it cannot be."""
+    url = settings.traces.get_secret_value()
+    if url == "off":
+        return None
+    retention = Retention(settings.traces_days, settings.traces_most, settings.traces_mb)
+    return Keeper(Store(url), retention, content=settings.traces_content)
 
 
 async def load_verifier(settings: Settings, psv: Path = SHIPPED) -> VerifierBackend:

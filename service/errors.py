@@ -2,10 +2,12 @@
 
     ServiceError                  500
     ├── InvalidRequest            400   the request cannot be served as it stands
-    │   └── ContextLengthExceeded 400
+    │   ├── ContextLengthExceeded 400
+    │   └── NotFound              404   there is no such thing, or it is another's
     ├── EngineError               502   the engine answered, with nonsense or a refusal
     │   └── EngineUnavailable     503   the engine does not answer; worth a retry
     ├── VerifierUnavailable       503   the verifier does not answer; worth a retry
+    ├── TracesUnavailable         503   the store of traces does not answer; worth a retry
     ├── DeadlineExceeded          504   time ran out with nothing to show
     └── StartupError              -     the service cannot start: a sentence for the terminal
 
@@ -36,6 +38,11 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class NotFound(InvalidRequest):
+    status = 404
+    code = "not_found"
+
+
 class EngineError(ServiceError):
     status = 502
     type = "engine_error"
@@ -52,6 +59,13 @@ class VerifierUnavailable(ServiceError):
     status = 503
     type = "verifier_error"
     code = "verifier_unavailable"
+    retryable = True
+
+
+class TracesUnavailable(ServiceError):
+    status = 503
+    type = "store_error"
+    code = "traces_unavailable"
     retryable = True
 
 

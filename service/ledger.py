@@ -9,7 +9,7 @@ is an entry, and the entries add up to the totals.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.engines import base
@@ -55,8 +55,8 @@ class Call:
     paths: int
     began: float
     seconds: float
-    policy: Usage = Usage()
-    verifier: Cost = Cost()
+    policy: Usage = field(default_factory=Usage)
+    verifier: Cost = field(default_factory=Cost)
     wasted: int = 0
 
 
@@ -233,7 +233,5 @@ class MeteredVerifier:
         with ledger.hold(0, most):
             verdicts = checked(chains, await self.backend.score(chains))
         cost = sum((verdict.cost for verdict in verdicts), Cost())
-        ledger.enter(
-            Call("verifier", len(chains), began, ledger.seconds - began, verifier=cost)
-        )
+        ledger.enter(Call("verifier", len(chains), began, ledger.seconds - began, verifier=cost))
         return verdicts

@@ -84,7 +84,7 @@ class Record:
 
     @property
     def finds(self) -> Sequence[Find]:
-        """Every path seen, in the order they were written in; or else what there is of the first."""
+        """Every path seen, as they were written; or else what there is of the first."""
         return list(self._seen.values()) or [Find(path) for path in self._unfinished()]
 
     def mean_draft(self) -> tuple[Usage, Cost]:

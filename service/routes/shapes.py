@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service import events
-from service.engines.base import Message, Sampling, Usage
+from service.engines.base import Message, Sampling
 from service.ledger import Budget
 from service.record import Round
 from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
 from service.strategies import STRATEGIES, AnyStrategy
 from service.strategies.attempt import Question
-from verifier.scoring import Cost, Score
-
-UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and lone surrogates
+from service.traces.trace import UNREADABLE, Origin, Spent, Trace, traced
+from verifier.scoring import Score
 
 
 def _readable(text: str) -> str:
@@ -86,6 +84,8 @@ class SolveRequest(Shape):
     budget: BudgetShape = BudgetShape()
     baseline: Literal["none", "estimate", "measure"] = "estimate"
     stream: bool = False
+    include_trace: bool = False
+    """Put the whole trace into the response."""
 
     @model_validator(mode="after")
     def _one_question(self) -> SolveRequest:
@@ -118,16 +118,6 @@ class NumberedStep(Reply):
     score: Score | None
 
 
-class Spent(Reply):
-    """`total` is what was computed: prompt - cached + completion + the verifier's tokens."""
-
-    policy: Usage
-    verifier: Cost
-    wasted: int
-    """Of completion: generated in calls that came to nothing."""
-    total: int
-
-
 class SolveResponse(Reply):
     id: str
     answer: str | None
@@ -144,9 +134,11 @@ class SolveResponse(Reply):
     model: str
     verifier: str
     elapsed_ms: int
+    trace: Trace | None
+    """All there is to know of the solve, if it was asked for."""
 
 
-def response(report: Report, model: str, verifier: str) -> SolveResponse:
+def response(report: Report, origin: Origin, *, include_trace: bool = False) -> SolveResponse:
     solution, record, ledger = report.solution, report.record, report.ledger
     return SolveResponse(
         id=report.id,
@@ -161,17 +153,13 @@ def response(report: Report, model: str, verifier: str) -> SolveResponse:
         ],
         rounds=list(record.rounds.values()),
         candidates=record.candidates,
-        usage=Spent(
-            policy=ledger.policy,
-            verifier=ledger.verifier,
-            wasted=ledger.wasted,
-            total=ledger.computed,
-        ),
+        usage=Spent.of(ledger),
         baseline=report.baseline,
         warnings=record.warnings,
-        model=model,
-        verifier=verifier,
+        model=origin.model,
+        verifier=origin.verifier,
         elapsed_ms=round(1000 * report.seconds),
+        trace=traced(report, origin) if include_trace else None,
     )
 
 

@@ -173,7 +173,7 @@ def test_a_caller_that_leaves_stops_the_engine(stream: bool) -> None:
 
 def test_health_and_readiness(client: httpx2.Client) -> None:
     assert client.get("/health").json() == {"status": "alive"}
-    ready = {"status": "ready", "engine": "scripted", "verifier": "arithmetic"}
+    ready = {"status": "ready", "engine": "scripted", "verifier": "arithmetic", "traces": "off"}
     assert ready == client.get("/ready").json()
 
 
