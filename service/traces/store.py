@@ -1,4 +1,4 @@
-"""Traces in a database: SQLite or PostgreSQL. Every question names the tenant whose traces it is about.
+"""Traces in a database, SQLite or PostgreSQL; every query names the tenant that it is about.
 
 Times are in UTC, and a list goes from the newest to the oldest. The store opens itself, and brings
 its tables up to date, when it is first asked; what is done in which order is the keeper's business.
