@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.engines.base import Sampling, Usage
+from service.engines.base import Role, Sampling, Usage
 from service.errors import ServiceError
 from service.ledger import Budget, Call, Ledger
 from service.record import Find, Record, Round
@@ -62,7 +62,7 @@ class Spent(Value):
 
 
 class Turn(Value):
-    role: str
+    role: Role
     content: Text | None
     """Null where content is not kept."""
     length: int
