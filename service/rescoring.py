@@ -10,12 +10,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 from service.commands import explained, read_settings
+from verifier.scoring import Aggregate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
     from service.traces.store import Store
     from verifier.scoring import VerifierBackend
 
-Aggregates = Literal["last", "min", "mean", "product"]  # as Aggregate has them, for the help
-
 
 def rescore(
     ids: Annotated[list[str] | None, Argument(help="Of traces, as `traces list` has them.")] = None,
     every: Annotated[bool, Option("--all", help="All traces that are kept.")] = False,
     verifier: Annotated[str | None, Option(help="psv or judge.")] = None,
     aggregate: Annotated[
-        Aggregates | None, Option(help="How a path's value is made of its steps'.")
+        Aggregate | None, Option(help="How a path's value is made of its steps'.")
     ] = None,
     threshold: Annotated[
         float | None, Option(min=0, max=1, help="A step less correct is weak.")
