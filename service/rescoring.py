@@ -186,7 +186,7 @@ def _shown(told: Replayed) -> list[RenderableType]:
 
 def _doubt(mark: Mark) -> str:
     if mark.scores is None:
-        return "not scored"
+        return "not verified"
     return "none" if mark.first_weak is None else f"step {mark.first_weak}"
 
 

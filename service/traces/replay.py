@@ -44,10 +44,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The first step in doubt, from 1, and the scores; None where the path was not scored."""
+    """The first step in doubt, from 1, and the scores; both None where it was not verified."""
 
     first_weak: int | None
     scores: tuple[Score, ...] | None
+
+
+UNJUDGED = Mark(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ async def replay(
         id=trace.id,
         strategy=strategy.name,
         verifier=verifier.name if verifier else trace.verifier,
-        paths=tuple(_marked(each, paths, record, bar) for each in trace.paths),
+        paths=tuple(_marked(each, stage, record, bar) for each in trace.paths),
         before=_before(trace),
         after=after,
         changed=await stage.differs(solution.path if solution else None),
@@ -123,6 +126,8 @@ class Stage(Attempt):
 
     trace: Trace
     paths: Mapping[Place, Path]
+    anew: bool
+    """Whether every path has been scored for this; else some may never have been verified."""
 
     async def draft(self, n: int = 1) -> list[Path]:
         drafts = [path for path in self.paths.values() if path.round == 0]
@@ -144,7 +149,7 @@ class Stage(Attempt):
         self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
     ) -> list[Path]:
         for path in paths:
-            if not _is_scored(path):
+            if not self.is_judged(path):
                 raise Diverged(f"Sample {path.sample} of round {path.round} was never scored.")
             self.tell(events.Verified(path, doubt(path), Verdict(()).cost))
         return list(paths)
@@ -154,6 +159,10 @@ class Stage(Attempt):
             return await Attempt.group(self, paths)
         answers = [path.answer for path in paths]
         return [answers.index(answer) for answer in answers]
+
+    def is_judged(self, path: Path) -> bool:
+        kept = {(p.sample, p.round): p for p in self.trace.paths}[path.sample, path.round]
+        return self.anew or _was_judged(kept)
 
     async def differs(self, path: Path | None) -> bool:
         """Whether the path's answer is another than that which was returned."""
@@ -238,6 +247,7 @@ def _stage(
         threshold=verifier.threshold if verifier else trace.threshold,
         trace=trace,
         paths=paths,
+        anew=verifier is not None,
     )
 
 
@@ -267,23 +277,23 @@ def _before(trace: Trace) -> Choice | None:
     return Choice(path.sample, path.round, trace.answer, trace.verified, trace.score)
 
 
-def _marked(kept: KeptPath, paths: Mapping[Place, Path], record: Record, bar: float) -> Marked:
+def _marked(kept: KeptPath, stage: Stage, record: Record, bar: float) -> Marked:
     """A path that the strategy never came to is marked by the threshold alone."""
     place = (kept.sample, kept.round)
-    was, now = _path(kept), paths[place]
+    now, before = stage.paths[place], Mark(kept.first_weak, _scores(_path(kept)))
     found = {(it.path.sample, it.path.round): it.verdict for it in record.finds}.get(place)
     weak = now.first_weak(bar) if found is None else found.weak
+    after = Mark(None if weak is None else weak + 1, _scores(now))
     return Marked(
         *place,
-        before=Mark(kept.first_weak, _scores(was)),
-        after=Mark(None if weak is None or not _is_scored(now) else weak + 1, _scores(now)),
+        before=before if _was_judged(kept) else UNJUDGED,
+        after=after if stage.anew or _was_judged(kept) else UNJUDGED,
     )
 
 
-def _is_scored(path: Path) -> bool:
-    return all(step.score is not None for step in path.steps)
+def _was_judged(kept: KeptPath) -> bool:
+    return kept.verified or kept.first_weak is not None
 
 
-def _scores(path: Path) -> tuple[Score, ...] | None:
-    scores = tuple(step.score for step in path.steps if step.score is not None)
-    return scores if len(scores) == len(path.steps) else None
+def _scores(path: Path) -> tuple[Score, ...]:
+    return tuple(step.score for step in path.steps if step.score is not None)
