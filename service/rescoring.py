@@ -159,15 +159,15 @@ def _shown(told: Replayed) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("path", "in doubt before", "in doubt now", "correct before", "correct now")
+    table = Table("sample", "round", "in doubt", "correct before", "correct now")
     table.title = Text(f"{told.id}  {told.strategy}, {told.verifier}")
     table.title_justify = "left"
     for path in told.paths:
         moved = path.before.first_weak != path.after.first_weak
         table.add_row(
-            Text(f"sample {path.sample}, round {path.round}"),
-            _doubt(path.before),
-            _doubt(path.after),
+            str(path.sample),
+            str(path.round),
+            f"{_doubt(path.before)} → {_doubt(path.after)}" if moved else _doubt(path.after),
             _scores(path.before),
             _scores(path.after),
             style="bold" if moved else "",

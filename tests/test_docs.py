@@ -11,12 +11,13 @@ from fastapi.routing import APIRoute
 from typer.main import get_command
 
 from service import errors, workshop
-from service.routes import health, solve
+from service.routes import health, solve, traces
 from service.settings import Settings
 from service.strategies import STRATEGIES
 from surefoot.cli import app
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+TRACES = (Path(__file__).parents[1] / "docs/traces.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -25,7 +26,7 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    for router in (solve.router, health.router):
+    for router in (solve.router, traces.router, health.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
@@ -56,6 +57,18 @@ def test_every_command_is_documented() -> None:
     assert {"serve", "solve", "models", "version"} <= set(commands)
     for command in commands:
         assert f"surefoot {command}" in README
+
+
+def test_every_command_for_traces_is_documented() -> None:
+    group = getattr(get_command(app), "commands", {})["traces"]
+    assert {"list", "show", "export", "delete", "rescore"} == set(group.commands)
+    for command in group.commands:
+        assert f"surefoot traces {command}" in TRACES
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if "traces" in name])
+def test_the_page_on_traces_explains_its_settings(name: str) -> None:
+    assert f"`SUREFOOT_{name.upper()}`" in TRACES
 
 
 def test_every_command_that_makes_a_verifier_is_documented() -> None:

@@ -42,9 +42,8 @@ def solved(
 ) -> Trace:
     async def solve() -> Trace:
         chosen = verifier or ArithmeticVerifier()
-        task = Task(
-            Question((Message("user", SUM),), Sampling(seed=seed)), strategy, budget, "none"
-        )
+        question = Question((Message("user", SUM),), Sampling(seed=seed))
+        task = Task(question, strategy, budget, "none")
         report = await Solver(engine or ScriptedEngine(), chosen, Grader()).solve(task, unheard)
         origin = Origin(KEYLESS, "/solve", "scripted", chosen.name, chosen.threshold)
         return traced(report, origin)

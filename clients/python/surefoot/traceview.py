@@ -14,15 +14,14 @@ OUTCOME = {"solved": "green", "failed": "bold red", "cancelled": "yellow"}
 
 
 def show_list(page: TracePage) -> None:
-    table = Table("made", "id", "strategy", "outcome", box=None, padding=(0, 1))
-    for name in ("score", "tokens", "s"):
-        table.add_column(name, justify="right")
-    table.add_column("answer", no_wrap=True, max_width=16)
-    table.add_column("question", no_wrap=True, ratio=1)
+    """Two lines each, which a terminal of 80 columns holds with the whole id."""
+    table = Table("made", "id", "outcome", box=None, padding=(0, 2, 0, 0))
+    table.add_column("score", justify="right")
+    table.add_row("strategy", "question", "answer", "tokens", style="bold")
     for each in page.data:
         table.add_row(*_row(each))
     console = Console(highlight=False)
-    console.print(table, crop=console.is_terminal)  # a pipe has no width
+    console.print(table)
     if page.next_cursor:
         console.print(Text(f"more: --cursor {page.next_cursor}", "dim"), soft_wrap=True)
 
@@ -32,18 +31,19 @@ def show(trace: Trace) -> None:
 
 
 def _row(each: TraceSummary) -> list[RenderableType]:
-    style = OUTCOME.get(each.outcome, "")
+    outcome = "verified" if each.verified else clean(each.outcome)
     return [
-        _time(each.created),
-        Text(clean(each.id), no_wrap=True),
-        clean(each.strategy),
-        Text("verified" if each.verified else clean(each.outcome), style),
-        scored(each.score),
-        f"{each.tokens:,}",
-        f"{each.seconds:.1f}",
-        Text(one_line(each.answer or "-")),
-        Text(one_line(each.question or "-")),
+        _stacked(_time(each.created), each.strategy, 16),
+        _stacked(each.id, each.question, 38),
+        _stacked(outcome, each.answer, 10, OUTCOME.get(each.outcome, "")),
+        Text("\n").join([scored(each.score), Text(f"{each.tokens:,}")]),
     ]
+
+
+def _stacked(first: str, second: str | None, width: int, style: str = "") -> Text:
+    below = Text(one_line(second or "-"), "dim")
+    below.truncate(width, overflow="ellipsis")
+    return Text("\n").join([Text(one_line(first), style), below])
 
 
 def _parts(trace: Trace) -> list[RenderableType]:
@@ -108,6 +108,6 @@ def _call(call: Call) -> list[str]:
 
 def _time(created: str) -> str:
     try:
-        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
     except ValueError:
         return one_line(created)
