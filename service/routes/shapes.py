@@ -15,7 +15,8 @@ from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
 from service.strategies import STRATEGIES, AnyStrategy
 from service.strategies.attempt import Question
-from service.traces.trace import UNREADABLE, Origin, Spent, Trace, traced
+from service.traces.trace import UNREADABLE, Origin, Spent, Trace
+from service.traces.tracing import traced
 from verifier.scoring import Score
 
 

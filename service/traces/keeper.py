@@ -16,7 +16,8 @@ from service.errors import TracesUnavailable
 from service.solver import Keep, Loss, Report
 from service.traces.retention import Pace, Retention
 from service.traces.store import Store, Unwritable
-from service.traces.trace import Origin, Trace, traced
+from service.traces.trace import Origin, Trace
+from service.traces.tracing import traced
 
 log = logging.getLogger(__name__)
 

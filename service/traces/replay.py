@@ -7,31 +7,31 @@ outcome, and `diverged` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from service import events
-from service.engines.base import Completion, Message, Prompt, Sampling, Watch, unwatched
 from service.record import Record
-from service.solution import Path, Solution, Step
+from service.solution import Path, Solution
 from service.strategies import AnyStrategy
-from service.strategies.attempt import Attempt, Question
+from service.strategies.attempt import Question
+from service.traces.stage import (
+    Diverged,
+    Mute,
+    Place,
+    Stage,
+    messages_of,
+    path_of,
+    was_judged,
+)
 from service.traces.trace import KeptPath, Trace
-from verifier import steps
 from verifier.answers import Grader
-from verifier.scoring import Aggregate, Chain, Score, Verdict, VerifierBackend
-
-Place = tuple[int, int]  # of a path: its sample and its round
+from verifier.scoring import Aggregate, Chain, Score, VerifierBackend
 
 
 class NotReplayable(Exception):
     """The trace does not hold what it takes; the message is one sentence."""
-
-
-class Diverged(Exception):
-    """The strategy asks for what was never written; the message says for what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ async def replay(
     if not trace.paths:
         raise NotReplayable("No path was written.")
     strategy, ignored = _strategy(trace, terms)
-    paths = {(each.sample, each.round): _path(each) for each in trace.paths}
+    paths = {(each.sample, each.round): path_of(each) for each in trace.paths}
     if verifier is not None:
         paths = await _scored(trace, paths, verifier)
     record = Record()
@@ -120,73 +120,6 @@ async def replay(
     )
 
 
-@dataclass(frozen=True)
-class Stage(Attempt):
-    """An attempt whose drafts and revisions are those of a trace, scored as `paths` are."""
-
-    trace: Trace
-    paths: Mapping[Place, Path]
-    anew: bool
-    """Whether every path has been scored for this; else some may never have been verified."""
-
-    async def draft(self, n: int = 1) -> list[Path]:
-        drafts = [path for path in self.paths.values() if path.round == 0]
-        for path in drafts:
-            self.tell(events.Drafted(path))
-        if n > 1 and not self.trace.candidates:
-            raise Diverged("The solve was cut short before it chose.")
-        return [path for path in drafts if path.steps] or drafts[:1]
-
-    async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
-        kept = {(p.sample, p.round): p.kept for p in self.trace.paths}
-        place = (path.sample, round)
-        if kept.get(place) != weak:
-            raise Diverged(f"Round {round} would revise from step {weak + 1}, which was not done.")
-        self.tell(events.Revised(self.paths[place], weak, path.correct(weak)))
-        return self.paths[place]
-
-    async def verify(
-        self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
-    ) -> list[Path]:
-        for path in paths:
-            if not self.is_judged(path):
-                raise Diverged(f"Sample {path.sample} of round {path.round} was never scored.")
-            self.tell(events.Verified(path, doubt(path), Verdict(()).cost))
-        return list(paths)
-
-    async def group(self, paths: Sequence[Path]) -> list[int]:
-        if self.trace.content:
-            return await Attempt.group(self, paths)
-        answers = [path.answer for path in paths]
-        return [answers.index(answer) for answer in answers]
-
-    def is_judged(self, path: Path) -> bool:
-        kept = {(p.sample, p.round): p for p in self.trace.paths}[path.sample, path.round]
-        return self.anew or _was_judged(kept)
-
-    async def differs(self, path: Path | None) -> bool:
-        """Whether the path's answer is another than that which was returned."""
-        index = self.trace.chosen
-        old = None if index is None else self.trace.paths[index]
-        was = self.paths[old.sample, old.round].answer if old else None
-        now = path.answer if path else None
-        if was is None or now is None or not self.trace.content:
-            return was != now
-        return not await self.grader.same(was, now)
-
-
-class Mute:
-    """Stands where an engine and a verifier would; a replay asks neither."""
-
-    async def complete(
-        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
-    ) -> list[Completion]:
-        raise Diverged("The policy would be asked.")
-
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        raise Diverged("The verifier would be asked.")
-
-
 def _strategy(trace: Trace, terms: Terms) -> tuple[AnyStrategy, tuple[str, ...]]:
     try:
         strategy: AnyStrategy = TypeAdapter(AnyStrategy).validate_python(trace.strategy)
@@ -199,27 +132,12 @@ def _strategy(trace: Trace, terms: Terms) -> tuple[AnyStrategy, tuple[str, ...]]
     return changed, tuple(sorted(asked.keys() - has))
 
 
-def _path(kept: KeptPath) -> Path:
-    """The path; without its texts, what stands for them is equal where they may have been."""
-    lengths = str([step.length for step in kept.steps])
-    texts = [step.text for step in kept.steps if step.text is not None]
-    hidden = None if kept.group is None else f"{kept.group}"
-    return Path(
-        text=steps.join(texts) if texts else lengths,
-        steps=tuple(Step(step.text or "", step.round, step.score) for step in kept.steps),
-        answer=hidden if kept.answer is None else kept.answer,
-        usage=kept.policy,
-        round=kept.round,
-        sample=kept.sample,
-    )
-
-
 async def _scored(
     trace: Trace, paths: Mapping[Place, Path], verifier: VerifierBackend
 ) -> dict[Place, Path]:
     if not trace.content:
         raise NotReplayable("Its texts were not kept; the aggregate and the threshold can change.")
-    question = Question(_messages(trace), trace.sampling).text
+    question = Question(messages_of(trace), trace.sampling).text
     places = [place for place, path in paths.items() if path.steps]
     chains = [Chain(question, tuple(step.text for step in paths[it].steps)) for it in places]
     verdicts = await verifier.score(chains)
@@ -238,7 +156,7 @@ def _stage(
     verifier: VerifierBackend | None,
 ) -> Stage:
     return Stage(
-        question=Question(_messages(trace), trace.sampling),
+        question=Question(messages_of(trace), trace.sampling),
         engine=Mute(),
         verifier=Mute(),
         grader=grader,
@@ -249,10 +167,6 @@ def _stage(
         paths=paths,
         anew=verifier is not None,
     )
-
-
-def _messages(trace: Trace) -> tuple[Message, ...]:
-    return tuple(Message(turn.role, turn.content or "") for turn in trace.messages)
 
 
 async def _chosen(
@@ -280,19 +194,15 @@ def _before(trace: Trace) -> Choice | None:
 def _marked(kept: KeptPath, stage: Stage, record: Record, bar: float) -> Marked:
     """A path that the strategy never came to is marked by the threshold alone."""
     place = (kept.sample, kept.round)
-    now, before = stage.paths[place], Mark(kept.first_weak, _scores(_path(kept)))
+    now, before = stage.paths[place], Mark(kept.first_weak, _scores(path_of(kept)))
     found = {(it.path.sample, it.path.round): it.verdict for it in record.finds}.get(place)
     weak = now.first_weak(bar) if found is None else found.weak
     after = Mark(None if weak is None else weak + 1, _scores(now))
     return Marked(
         *place,
-        before=before if _was_judged(kept) else UNJUDGED,
-        after=after if stage.anew or _was_judged(kept) else UNJUDGED,
+        before=before if was_judged(kept) else UNJUDGED,
+        after=after if stage.anew or was_judged(kept) else UNJUDGED,
     )
-
-
-def _was_judged(kept: KeptPath) -> bool:
-    return kept.verified or kept.first_weak is not None
 
 
 def _scores(path: Path) -> tuple[Score, ...]:

@@ -25,7 +25,8 @@ from service.strategies.attempt import Question
 from service.strategies.base import Strategy
 from service.traces.replay import NotReplayable, Replayed, Terms, replay
 from service.traces.store import Store
-from service.traces.trace import KEYLESS, Origin, Trace, traced
+from service.traces.trace import KEYLESS, Origin, Trace
+from service.traces.tracing import traced
 from verifier.answers import Grader
 from verifier.scoring import EVEN, Chain, Verdict, VerifierBackend
 

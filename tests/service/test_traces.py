@@ -44,7 +44,8 @@ from service.traces.keeper import Keeper
 from service.traces.retention import Retention
 from service.traces.store import Filter, Place, Store
 from service.traces.tables import Kept
-from service.traces.trace import KEYLESS, Origin, Trace, Turn, traced
+from service.traces.trace import KEYLESS, Origin, Trace, Turn
+from service.traces.tracing import traced
 from verifier.answers import Grader
 from verifier.scoring import EVEN, VerifierBackend, VerifierError
 
