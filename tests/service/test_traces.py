@@ -416,7 +416,7 @@ async def ids(store: Store, tenant: str = KEYLESS, filter: Filter = Filter()) ->
     return [each.id for each in await store.page(tenant, filter, 100)]
 
 
-def in_store(url: str, work: Callable[[Store], Awaitable[None]]) -> None:
+def in_store(url: str, work: Callable[[Store], Awaitable[object]]) -> None:
     async def run() -> None:
         store = Store(url)
         try:
@@ -454,10 +454,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
         **user,
     )
-    command = [tools / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-F"]
+    command = [
+        str(tools / "postgres"),
+        "-D",
+        str(data),
+        "-k",
+        str(folder),
+        "-c",
+        "listen_addresses=",
+        "-F",
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=folder, **user) as server:
         try:
-            asking = [tools / "pg_isready", "-q", "-h", folder, "-t", "1"]
+            asking = [str(tools / "pg_isready"), "-q", "-h", str(folder), "-t", "1"]
             while subprocess.run(asking, check=False).returncode:
                 assert server.poll() is None
                 time.sleep(0.05)
