@@ -283,10 +283,10 @@ def test_a_defect_is_kept_without_its_details() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_cancelled_solve_is_kept_with_the_steps_and_tokens_it_had(stream: bool) -> None:
-    engine = ScriptedEngine(delay=0.1)
+    engine = ScriptedEngine(delay=0.5)
     with service(engine, keeper=keeper()) as client:
         with pytest.raises(httpx2.ReadTimeout):
-            client.post("/solve", json={"problem": SUM, "stream": stream}, timeout=0.4).read()
+            client.post("/solve", json={"problem": SUM, "stream": stream}, timeout=2).read()
         deadline = time.monotonic() + 20
         while not (listed := traces(client)) and time.monotonic() < deadline:
             time.sleep(0.05)
