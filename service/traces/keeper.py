@@ -25,7 +25,7 @@ WAITING = 1000  # runs in the queue at the most
 AT_ONCE = 64  # written in one transaction
 WRITTEN_WITHIN = 20.0  # seconds; a store that takes longer does not answer
 AGAIN = 1.0  # seconds until it is asked again
-READ_WITHIN = 2.0  # seconds a reader waits for what was kept before it came
+READ_WITHIN = 5.0  # seconds a reader waits for what was kept before it came
 CLOSED_WITHIN = 5.0  # seconds for what is queued at the end
 
 
@@ -58,11 +58,12 @@ class Keeper:
         return keep
 
     async def settled(self, within: float = READ_WITHIN) -> Store:
-        """The store, once what was kept before is in it; or after so many seconds, whatever is."""
-        before = self._taken
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within), self._done:
-                await self._done.wait_for(lambda: self._over >= before)
+        """The store, once what was kept before is in it; or after so many seconds, whatever is.
+
+        While it cannot be written nobody waits for it.
+        """
+        if self.trouble is None:
+            await self._reached(self._taken, within)
         return self.store
 
     def start(self) -> None:
@@ -71,13 +72,18 @@ class Keeper:
 
     async def close(self) -> None:
         """Write what is queued, or give it up; then close the store."""
-        await self.settled(CLOSED_WITHIN)
+        await self._reached(self._taken, CLOSED_WITHIN)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._waiting:
             self._lose(len(self._waiting), "the service ended")
         await self.store.close()
+
+    async def _reached(self, count: int, within: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within), self._done:
+                await self._done.wait_for(lambda: self._over >= count)
 
     async def _work(self) -> None:
         await self._sweep()

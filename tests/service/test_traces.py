@@ -619,7 +619,7 @@ def test_what_the_database_refuses_costs_only_itself(caplog: pytest.LogCaptureFi
         for report in (reports[0], reports[1], reports[1], reports[2]):
             keep(report)
         kept.start()
-        store = await kept.settled()
+        store = await kept.settled(within=60)
         assert {report.id for report in reports} == set(await ids(store))
         await kept.close()
 
