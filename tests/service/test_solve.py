@@ -308,7 +308,8 @@ def test_a_large_bad_request_gets_a_small_answer_that_does_not_echo_it(
 def test_the_openapi_page_is_there(client: httpx2.Client) -> None:
     assert client.get("/docs").status_code == 200
     schema = client.get("/openapi.json").json()
-    assert {"/solve", "/health", "/ready"} == set(schema["paths"])
+    traces = {"/v1/traces", "/v1/traces/export", "/v1/traces/{id}"}
+    assert {"/solve", "/health", "/ready", *traces} == set(schema["paths"])
 
 
 def test_the_same_seed_gives_the_same_answer_and_usage() -> None:
