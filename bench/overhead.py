@@ -1,7 +1,8 @@
 """What the service itself costs: scripted engine and verifier that take no time.
 
 One StepCo solve of two rounds, over HTTP on loopback, server and client in a process each:
-latency one at a time, and solves a second at 64 clients. Run: python -m bench.overhead
+latency one at a time, and solves a second at 64 clients; with every solve kept in SQLite, and with
+none kept. Run: python -m bench.overhead
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import random
 import statistics
 import time
 from multiprocessing.connection import Connection
+from tempfile import TemporaryDirectory
 
 import httpx2
 import uvicorn
+from pydantic import SecretStr
 
-from service.app import create_app
+from service.app import create_app, load_keeper
 from service.engines.base import Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.settings import Settings
 
 BODY = {"problem": "What is 3 and 4 and 5 and 6?", "strategy": "stepco"}
 CLIENTS = 64
@@ -35,8 +39,9 @@ def slip_once(prompt: Prompt, _: random.Random) -> str:
     )
 
 
-def serve(started: Connection) -> None:
-    app = create_app(ScriptedEngine(slip_once), ArithmeticVerifier())
+def serve(started: Connection, traces: str) -> None:
+    keeper = load_keeper(Settings(traces=SecretStr(traces)))
+    app = create_app(ScriptedEngine(slip_once), ArithmeticVerifier(), keeper)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
 
     async def main() -> None:
@@ -82,15 +87,22 @@ async def measure(url: str, alone: int = 300, together: int = 3000) -> dict[str,
     }
 
 
-def main() -> None:
+def served(traces: str) -> dict[str, float]:
+    """What is measured of a service that keeps its traces there."""
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,))
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, traces))
     server.start()
     try:
-        print(json.dumps(asyncio.run(measure(f"http://127.0.0.1:{ours.recv()}"))))
+        return asyncio.run(measure(f"http://127.0.0.1:{ours.recv()}"))
     finally:
         server.terminate()
         server.join()
+
+
+def main() -> None:
+    with TemporaryDirectory() as folder:
+        kept = served(f"sqlite:///{folder}/traces.db")
+    print(json.dumps({"traces_off": served("off"), "traces_in_sqlite": kept}))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import chat, failures, health, ids, models, responses, solve
+from service.routes import chat, failures, health, ids, models, responses, solve, traces
 from service.settings import Settings
 from service.solver import Solver
+from service.traces.keeper import Keeper
+from service.traces.retention import Retention
+from service.traces.store import Store
 from verifier.adapter import SHIPPED, Adapter, AdapterError
 from verifier.answers import Grader
 from verifier.batching import Batching
@@ -28,17 +31,24 @@ POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 PSV, JUDGE = "psv", "judge"
 
 
-def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
-    """The application around an engine and a verifier, which it closes when it ends."""
+def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None = None) -> FastAPI:
+    """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
+
+    It closes them when it ends.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
-        app.state.solver = Solver(engine, queue, grader)
+        app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
         app.state.since = int(time.time())
+        if keeper:
+            keeper.start()
         try:
             yield
         finally:
+            if keeper:
+                await keeper.close()
             grader.close()
             await queue.close()
             await engine.close()
@@ -49,7 +59,7 @@ def create_app(engine: Backend, verifier: VerifierBackend) -> FastAPI:
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    for routes in (solve, chat, responses, models, health):
+    for routes in (solve, chat, responses, models, traces, health):
         app.include_router(routes.router)
     app.add_middleware(failures.BodyLimit)
     app.add_middleware(ids.RequestIds)
@@ -67,6 +77,15 @@ async def load(settings: Settings) -> tuple[Backend, VerifierBackend]:
             return both, _readout(both, adapter)
     engine = await load_engine(settings)
     return engine, await load_verifier(settings)
+
+
+def load_keeper(settings: Settings) -> Keeper | None:
+    """What keeps traces, as the settings have it; raises `StartupError` if it cannot be."""
+    url = settings.traces.get_secret_value()
+    if url == "off":
+        return None
+    retention = Retention(settings.traces_days, settings.traces_most, settings.traces_mb)
+    return Keeper(Store(url), retention, content=settings.traces_content)
 
 
 async def load_verifier(settings: Settings) -> VerifierBackend:

@@ -122,13 +122,14 @@ def _pull(catalogue: Catalogue, name: str) -> None:
 def _run(settings: Settings) -> None:
     import uvicorn
 
-    from service.app import create_app, load
+    from service.app import create_app, load, load_keeper
 
     logging.basicConfig(level=logging.ERROR)
 
     async def main() -> None:
         with _listening(settings) as listener:
-            app = create_app(*await load(settings))
+            keeper = load_keeper(settings)
+            app = create_app(*await load(settings), keeper)
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")

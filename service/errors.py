@@ -7,10 +7,12 @@
     │   ├── UnsupportedValue      400   a field's value that is not among those served
     │   ├── UnsupportedContent    400   a part of a message that is no text
     │   ├── ContextLengthExceeded 400
-    │   └── ModelNotFound         404
+    │   └── NotFound              404   there is no such thing, or it is another's
+    │       └── ModelNotFound     404
     ├── EngineError               502   the engine answered, with nonsense or a refusal
     │   └── EngineUnavailable     503   the engine does not answer; worth a retry
     ├── VerifierUnavailable       503   the verifier does not answer; worth a retry
+    ├── TracesUnavailable         503   the store of traces does not answer; worth a retry
     ├── DeadlineExceeded          504   time ran out with nothing to show
     └── StartupError              -     the service cannot start: a sentence for the terminal
 
@@ -57,8 +59,12 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
-class ModelNotFound(InvalidRequest):
+class NotFound(InvalidRequest):
     status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
@@ -78,6 +84,13 @@ class VerifierUnavailable(ServiceError):
     status = 503
     type = "verifier_error"
     code = "verifier_unavailable"
+    retryable = True
+
+
+class TracesUnavailable(ServiceError):
+    status = 503
+    type = "store_error"
+    code = "traces_unavailable"
     retryable = True
 
 

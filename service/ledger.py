@@ -2,13 +2,14 @@
 
 Engine and verifier reach a strategy already metered, so no strategy holds budget code. What is
 granted is held back until the call ends; what it did not use returns. Tokens are recorded as the
-engine tells them, so a call that is cancelled has paid for what it generated.
+engine tells them, so a call that is cancelled has paid for what it generated. Of every call there
+is an entry, and the entries add up to the totals.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.engines import base
@@ -43,6 +44,22 @@ class Hold:
     compute: int
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that is over: what it was asked, when in the solve (in seconds), and what it cost.
+
+    `wasted` of the completion tokens were generated in a call that came to nothing.
+    """
+
+    kind: Literal["policy", "verifier"]
+    paths: int
+    began: float
+    seconds: float
+    policy: Usage = field(default_factory=Usage)
+    verifier: Cost = field(default_factory=Cost)
+    wasted: int = 0
+
+
 class Ledger:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
@@ -50,12 +67,18 @@ class Ledger:
         self.verifier = Cost()
         self.wasted = 0
         self.exhausted: Limit | None = None
-        self._deadline = time.monotonic() + budget.deadline_ms / 1000
+        self.calls: list[Call] = []
+        self._began = time.monotonic()
         self._holds: list[Hold] = []
 
     @property
+    def seconds(self) -> float:
+        """Since the solve began."""
+        return time.monotonic() - self._began
+
+    @property
     def seconds_left(self) -> float:
-        return self._deadline - time.monotonic()
+        return self.budget.deadline_ms / 1000 - self.seconds
 
     @property
     def computed(self) -> int:
@@ -116,6 +139,17 @@ class Ledger:
         hold.tokens -= usage.completion
         hold.compute -= usage.computed
 
+    def enter(self, call: Call) -> None:
+        """Take down a call that is over; its policy tokens have been recorded as they came."""
+        self.verifier += call.verifier
+        self.wasted += call.wasted
+        self.calls.append(call)
+
+    def since(self, began: float) -> Sequence[Call]:
+        """The calls that began then or later, their times counted from then."""
+        own = (call for call in self.calls if call.began >= began)
+        return tuple(replace(call, began=call.began - began) for call in own)
+
 
 @dataclass(frozen=True, slots=True)
 class MeteredEngine:
@@ -158,13 +192,13 @@ class MeteredEngine:
     async def _run(
         self, prompts: Sequence[Prompt], sampling: Sampling, compute: int, watch: Watch
     ) -> list[Completion]:
-        ledger, spent = self.ledger, 0
+        ledger, began, spent = self.ledger, self.ledger.seconds, Usage()
         with ledger.hold(sampling.max_tokens * len(prompts), compute) as hold:
 
             def record(delta: Delta) -> bool:
                 nonlocal spent
                 ledger.record(delta.usage, hold)
-                spent += delta.usage.completion
+                spent += delta.usage
                 return watch(delta)
 
             finished = False
@@ -172,7 +206,10 @@ class MeteredEngine:
                 completions = await self.backend.complete(prompts, sampling, record)
                 finished = True
             finally:
-                ledger.wasted += 0 if finished else spent
+                wasted = 0 if finished else spent.completion
+                seconds = ledger.seconds - began
+                call = Call("policy", len(prompts), began, seconds, spent, wasted=wasted)
+                ledger.enter(call)
         return completions
 
 
@@ -193,7 +230,7 @@ class MeteredVerifier:
     ledger: Ledger
 
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        ledger, most = self.ledger, 0
+        ledger, began, most = self.ledger, self.ledger.seconds, 0
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))
@@ -201,5 +238,6 @@ class MeteredVerifier:
                 raise ledger.exhaust("compute_budget")
         with ledger.hold(0, most):
             verdicts = checked(chains, await self.backend.score(chains))
-        ledger.verifier = sum((verdict.cost for verdict in verdicts), ledger.verifier)
+        cost = sum((verdict.cost for verdict in verdicts), Cost())
+        ledger.enter(Call("verifier", len(chains), began, ledger.seconds - began, verifier=cost))
         return verdicts

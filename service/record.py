@@ -23,9 +23,22 @@ class Round:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A path that was seen, and how far it got: steps kept of the one before, and its verdict."""
+
+    path: Path
+    kept: int = 0
+    verdict: events.Verified | None = None
+
+    @property
+    def verified(self) -> bool:
+        return self.verdict is not None and self.verdict.weak is None
+
+
 @dataclass(slots=True)
 class Record:
-    """Hears every event of a solve and passes it on."""
+    """Hears every event of a solve and passes it on; `finds` keeps each path as it was last."""
 
     tell: events.Listener = events.unheard
     rounds: dict[int, Round] = field(default_factory=dict)
@@ -34,7 +47,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     verifying: list[Cost] = field(default_factory=list)
     """What verifying each draft cost."""
-    _seen: dict[tuple[int, int], tuple[Path, bool]] = field(default_factory=dict)
+    _seen: dict[tuple[int, int], Find] = field(default_factory=dict)
     _growing: list[events.TextWritten] = field(default_factory=list)
 
     def hear(self, event: events.Event) -> None:
@@ -51,8 +64,8 @@ class Record:
                 self._written(path, kept=0)
             case events.Revised(path, kept):
                 self._written(path, kept)
-            case events.Verified(path, weak, cost):
-                self._verified(path, weak, cost)
+            case events.Verified():
+                self._verified(event)
             case events.CandidateFound():
                 self.candidates.append(event)
             case events.Warned(message):
@@ -62,28 +75,35 @@ class Record:
 
     def best(self, limit: Limit) -> Solution | None:
         """The best path seen when a limit ended the solve; None if there is none at all."""
-        seen = list(self._seen.values()) or [(path, False) for path in self._unfinished()]
+        seen = self.finds
         if not seen:
             return None
-        path, verified = max(
-            seen, key=lambda it: (it[1], it[0].answer is not None, it[0].score("last") or 0.0)
+        find = max(
+            seen,
+            key=lambda it: (it.verified, it.path.answer is not None, it.path.score("last") or 0.0),
         )
-        return Solution(path, verified, path.score("last") if path.steps else None, limit)
+        score = find.path.score("last") if find.path.steps else None
+        return Solution(find.path, find.verified, score, limit)
+
+    @property
+    def finds(self) -> Sequence[Find]:
+        """Every path seen, as they were written; or else what there is of the first."""
+        return list(self._seen.values()) or [Find(path) for path in self._unfinished()]
 
     async def differing(self, chosen: Solution, grader: Grader) -> list[Solution]:
         """For each answer that is not the chosen one its best sample, best first.
 
         A sample without a score counts by the share of the samples that agree with it.
         """
-        paths, sure = zip(*(self._seen[each.sample, 0] for each in self.candidates), strict=True)
-        groups = await grader.group([path.said for path in paths])
+        finds = [self._seen[each.sample, 0] for each in self.candidates]
+        groups = await grader.group([find.path.said for find in finds])
         best: dict[int, Solution] = {}
-        for each, path, verified, group in zip(self.candidates, paths, sure, groups, strict=True):
+        for each, find, group in zip(self.candidates, finds, groups, strict=True):
             share = groups.count(group) / len(groups)
             score = share if each.score is None else each.score
             if group not in best or score > (best[group].score or 0):
-                best[group] = replace(chosen, path=path, verified=verified, score=score)
-        samples = [path.sample for path in paths]
+                best[group] = replace(chosen, path=find.path, verified=find.verified, score=score)
+        samples = [each.sample for each in self.candidates]
         del best[groups[samples.index(chosen.path.sample)]]
         return sorted(best.values(), key=lambda it: (it.path.answer is None, -(it.score or 0)))
 
@@ -113,12 +133,14 @@ class Record:
     def _written(self, path: Path, kept: int) -> None:
         before = self.rounds.get(path.round, Round(path.round, kept, None, None, 0))
         self.rounds[path.round] = replace(before, tokens=before.tokens + path.usage.completion)
-        self._seen[path.sample, path.round] = (path, False)
+        self._seen[path.sample, path.round] = Find(path, kept)
 
-    def _verified(self, path: Path, weak: int | None, cost: Cost) -> None:
-        self._seen[path.sample, path.round] = (path, weak is None)
+    def _verified(self, event: events.Verified) -> None:
+        path, weak = event.path, event.weak
+        before = self._seen[path.sample, path.round]
+        self._seen[path.sample, path.round] = replace(before, path=path, verdict=event)
         if path.round == 0:
-            self.verifying.append(cost)
+            self.verifying.append(event.cost)
         if len(self.drafts) == 1 and weak is not None:
             doubted = replace(
                 self.rounds[path.round], first_weak=weak + 1, score=path.correct(weak)

@@ -42,6 +42,17 @@ class Settings(BaseSettings):
     """Key for that server."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
     """Threads llama.cpp computes with."""
+    traces: SecretStr = SecretStr("sqlite:///~/.local/share/surefoot/traces.db")
+    """Where solves are kept: the URL of an SQLite or PostgreSQL database; "sqlite://" is in memory,
+    "off" is nowhere."""
+    traces_days: int = Field(default=30, ge=1, le=36_500)
+    """Days after which a trace is deleted."""
+    traces_most: int = Field(default=100_000, ge=1)
+    """Traces kept at the most; the newest stay."""
+    traces_mb: int = Field(default=1_000, ge=1)
+    """Megabytes of traces kept at the most; the newest stay."""
+    traces_content: bool = True
+    """Whether the texts of questions, steps and answers are kept, or the numbers alone."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
 

@@ -1,11 +1,10 @@
 """All that routes may call: a strategy on a question under a budget, a baseline beside it."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal
 
 from service.engines.base import Backend, Usage
@@ -17,7 +16,15 @@ from service.errors import (
     VerifierUnavailable,
 )
 from service.events import Listener
-from service.ledger import Budget, BudgetExhausted, Ledger, Limit, MeteredEngine, MeteredVerifier
+from service.ledger import (
+    Budget,
+    BudgetExhausted,
+    Call,
+    Ledger,
+    Limit,
+    MeteredEngine,
+    MeteredVerifier,
+)
 from service.record import Record
 from service.solution import Solution
 from service.strategies import BestOfN
@@ -56,14 +63,46 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Run:
+    """One solve: what was asked, what was seen on the way, its calls and its seconds.
+
+    Runs of one request share its ledger.
+    """
+
     id: str
-    strategy: str
-    solution: Solution
+    created: datetime
+    task: Task
     record: Record
     ledger: Ledger
-    baseline: Baseline | None
+    calls: Sequence[Call]
     seconds: float
+
+    @property
+    def strategy(self) -> str:
+        return self.task.strategy.name
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Run):
+    """A run that came to a solution; its seconds are without the baseline's."""
+
+    solution: Solution
+    baseline: Baseline | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss(Run):
+    """A run that came to none: it failed, or its caller left."""
+
+    error: BaseException
+
+
+Keep = Callable[[Report | Loss], None]
+"""Is given every run when it is over; must neither wait nor raise."""
+
+
+def unkept(_: Report | Loss) -> None:
+    """Nobody keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +111,23 @@ class Solver:
     verifier: VerifierBackend
     grader: Grader
 
-    async def solve(self, task: Task, tell: Listener) -> Report:
+    async def solve(self, task: Task, tell: Listener, keep: Keep = unkept) -> Report:
         """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
-        try:
-            return await self._solve(task, Ledger(task.budget), tell)
-        except BudgetExhausted as error:
-            raise _nothing(error.limit) from error
+        return await self._solve(task, Ledger(task.budget), tell, keep)
 
     async def answers(
-        self, task: Task, n: int, tell: Callable[[int], Listener]
+        self, task: Task, n: int, tell: Callable[[int], Listener], keep: Keep = unkept
     ) -> Sequence[Report]:
         """Up to n answers under one budget, each told to a listener of its own.
 
-        A strategy that samples gives its best samples of different answers; another is run again
-        with other seeds. There are fewer, and a warning, where samples agree or the budget ends.
-        The baseline is that of the first. Raises what `solve` does.
+        A strategy that samples gives its best samples of different answers, of the same run;
+        another is run again with other seeds. There are fewer where samples agree or the budget
+        ends. The baseline is that of the first. Raises what `solve` does.
         """
-        first = await self.solve(task, tell(0))
+        first = await self.solve(task, tell(0), keep)
         if first.record.candidates:
-            reports = await self._differing(first, n)
-        else:
-            reports = await self._again(task, first, n, tell)
-        if len(reports) < n:
-            sampled = bool(first.record.candidates)
-            why = "the samples hold no other" if sampled else "the budget was spent"
-            first.record.warnings.append(f"{len(reports)} of {n} answers: {why}.")
-        return reports
+            return await self._differing(first, n)
+        return await self._again(first, n, tell, keep)
 
     async def check(self) -> None:
         """Return if engine and verifier answer."""
@@ -110,34 +140,45 @@ class Solver:
         except VerifierError as error:
             raise _unavailable() from error
 
-    async def _solve(self, task: Task, ledger: Ledger, tell: Listener) -> Report:
-        started = time.monotonic()
+    async def _solve(self, task: Task, ledger: Ledger, tell: Listener, keep: Keep) -> Report:
+        """One run, kept however it ends."""
+        id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
         record = Record(tell)
-        solution = await self._run(task.strategy, task.question, ledger, record)
-        seconds = time.monotonic() - started
-        baseline = await self._baseline(task, record, ledger)
-        name = f"solve-{uuid.uuid4().hex}"
-        return Report(name, task.strategy.name, solution, record, ledger, baseline, seconds)
+        try:
+            solution = await self._run(task.strategy, task.question, ledger, record)
+            seconds, calls = ledger.seconds - began, ledger.since(began)
+            baseline = await self._baseline(task, record, ledger)
+        except BaseException as error:
+            seconds, calls = ledger.seconds - began, ledger.since(began)
+            keep(Loss(id, created, task, record, ledger, calls, seconds, error))
+            raise
+        report = Report(id, created, task, record, ledger, calls, seconds, solution, baseline)
+        keep(report)
+        return report
 
     async def _differing(self, report: Report, n: int) -> Sequence[Report]:
         found = await report.record.differing(report.solution, self.grader) if n > 1 else []
         return [report, *(replace(report, solution=each) for each in found[: n - 1])]
 
     async def _again(
-        self, task: Task, first: Report, n: int, tell: Callable[[int], Listener]
+        self, first: Report, n: int, tell: Callable[[int], Listener], keep: Keep
     ) -> Sequence[Report]:
-        reports = [first]
-        while len(reports) < n and first.ledger.exhausted is None:
+        reports, ledger = [first], first.ledger
+        while len(reports) < n and ledger.exhausted is None:
             run = len(reports)
-            other = replace(task, question=task.question.redrawn(run), baseline="none")
-            with suppress(BudgetExhausted):
-                reports.append(await self._solve(other, first.ledger, tell(run)))
+            question = first.task.question.redrawn(run)
+            other = replace(first.task, question=question, baseline="none")
+            try:
+                reports.append(await self._solve(other, ledger, tell(run), keep))
+            except ServiceError:
+                if ledger.exhausted is None:
+                    raise
         return reports
 
     async def _run(
         self, strategy: Strategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
-        """Raises `BudgetExhausted` if a limit is reached with nothing to show."""
+        """Raises `ServiceError`, also if a limit is reached with nothing to show."""
         attempt = Attempt(
             question=question,
             engine=MeteredEngine(self.engine, ledger),
@@ -153,11 +194,11 @@ class Solver:
                 solution = await strategy.solve(attempt)
             return replace(solution, stop_reason=ledger.exhausted or solution.stop_reason)
         except BudgetExhausted as error:
-            return _best(record, error)
+            return _best(record, error.limit)
         except TimeoutError:
             if not limit.expired():
                 raise
-            return _best(record, ledger.exhaust("deadline"))
+            return _best(record, ledger.exhaust("deadline").limit)
         except VerifierError as error:
             raise _unavailable() from error
 
@@ -177,7 +218,7 @@ class Solver:
         drawn = Record()
         try:
             solution = await self._run(BASELINE, task.question, own, drawn)
-        except BudgetExhausted:
+        except DeadlineExceeded:
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None
         if own.exhausted:
@@ -205,9 +246,9 @@ def _baseline(
     return Baseline(BASELINE.name, BASELINE.n, kind, policy, verifier, total, saving, answer)
 
 
-def _best(record: Record, spent: BudgetExhausted) -> Solution:
-    if (solution := record.best(spent.limit)) is None:
-        raise spent
+def _best(record: Record, limit: Limit) -> Solution:
+    if (solution := record.best(limit)) is None:
+        raise _nothing(limit)
     return solution
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.strategies import STRATEGIES, AnyStrategy
-
-UNREADABLE = re.compile("[\x00\ud800-\udfff]")  # NUL and lone surrogates
+from service.text import is_readable
 
 
 def _readable(text: str) -> str:
-    if UNREADABLE.search(text):
+    if not is_readable(text):
         raise ValueError("text must not hold NUL or lone surrogate characters")
     return text
 

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.traces.keeper import Keeper
 from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierBackend
 
 
@@ -42,10 +43,12 @@ def running(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def service(
-    engine: Backend | None = None, verifier: VerifierBackend | None = None
+    engine: Backend | None = None,
+    verifier: VerifierBackend | None = None,
+    keeper: Keeper | None = None,
 ) -> Iterator[httpx2.Client]:
-    """A client of the whole service around an engine and a verifier."""
-    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier())
+    """A client of the whole service around an engine, a verifier and a keeper of traces."""
+    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier(), keeper)
     with running(app) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 

@@ -59,6 +59,7 @@ SOLUTION: dict[str, Any] = {
     "model": "scripted",
     "verifier": "arithmetic",
     "elapsed_ms": 5321,
+    "trace": None,
 }
 
 STEPCO: list[tuple[str, Json]] = [

@@ -14,7 +14,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PRODUCT = [ROOT / "service", ROOT / "verifier", ROOT / "clients/python/surefoot"]
 FILES = sorted(chain.from_iterable(folder.rglob("*.py") for folder in PRODUCT))
-HEAVY = ("fastapi", "httpx2", "uvicorn", "xllamacpp", "sympy", "torch", "numpy", "pebble")
+HEAVY = (
+    "fastapi",
+    "httpx2",
+    "uvicorn",
+    "sqlalchemy",
+    "alembic",
+    "xllamacpp",
+    "sympy",
+    "torch",
+    "numpy",
+    "pebble",
+)
 
 
 def test_imports_point_one_way_and_in_no_circle() -> None:
@@ -60,12 +71,20 @@ def test_the_product_stays_small() -> None:
     """What serves, and what makes verifiers, each by itself."""
     making = {f for f in FILES if "training" in f.parts or f.name in ("workshop.py", "progress.py")}
 
-    assert sum(code_lines(file) for file in FILES if file not in making) < 4600
-    assert sum(map(code_lines, making)) < 2400
+    assert sum(code_lines(file) for file in FILES if file not in making) < 6110
+    assert sum(map(code_lines, making)) < 2420
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["version"], ["serve", "--help"], ["verifier", "--help"]], ids=str
+    "arguments",
+    [
+        ["--help"],
+        ["version"],
+        ["serve", "--help"],
+        ["verifier", "--help"],
+        ["traces", "list", "--help"],
+    ],
+    ids=str,
 )
 def test_the_command_line_starts_without_what_it_does_not_need(arguments: list[str]) -> None:
     program = (

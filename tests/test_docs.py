@@ -13,13 +13,15 @@ from typer.main import get_command
 from service import errors, workshop
 from service.openai.request import ChatRequest
 from service.openai.responses import ResponsesRequest
-from service.routes import chat, health, models, responses, solve
+from service.routes import chat, health, models, responses, solve, traces
 from service.settings import Settings
 from service.strategies import STRATEGIES
 from surefoot.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
+TRACES = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -28,8 +30,8 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    for router in (solve.router, chat.router, responses.router, models.router, health.router):
-        for route in router.routes:
+    for served in (solve, chat, responses, models, traces, health):
+        for route in served.router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
                 assert f"`{method} {route.path.replace(':path', '')}`" in README
@@ -45,9 +47,6 @@ def error_codes() -> set[str]:
 @pytest.mark.parametrize("code", sorted(error_codes()))
 def test_every_error_code_is_documented(code: str) -> None:
     assert f"`{code}`" in README
-
-
-OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
 
 
 def test_every_field_of_openais_api_has_a_row() -> None:
@@ -79,18 +78,30 @@ def test_every_command_is_documented() -> None:
         assert f"surefoot {command}" in README
 
 
+def test_every_command_for_traces_is_documented() -> None:
+    group = getattr(get_command(app), "commands", {})["traces"]
+    assert {"list", "show", "export", "delete", "rescore"} == set(group.commands)
+    for command in group.commands:
+        assert f"surefoot traces {command}" in TRACES
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if "traces" in name])
+def test_the_page_on_traces_explains_its_settings(name: str) -> None:
+    assert f"`SUREFOOT_{name.upper()}`" in TRACES
+
+
 def test_every_command_that_makes_a_verifier_is_documented() -> None:
     for command in getattr(get_command(workshop.verifier), "commands", {}):
         assert f"verifier {command}" in README or f"`{command}`" in README
 
 
 def test_every_bench_is_documented() -> None:
-    for bench in (Path(__file__).parents[1] / "bench").glob("[!_]*.py"):
+    for bench in (ROOT / "bench").glob("[!_]*.py"):
         assert f"python -m bench.{bench.stem}" in README
 
 
 def test_every_dependency_is_argued_for() -> None:
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = project.split("dependencies = [")[1].split("dev = [")[0]
     for name in re.findall(r'^ *"([a-z0-9-]+)[^"]*",', listed, re.MULTILINE):
         assert name in README, name

@@ -31,6 +31,8 @@ def test_a_wheel_holds_its_own_packages_typed_and_no_others(
     assert names == {name.split("/")[0] for name in files if ".dist-info" not in name}
     if "service" in names:
         assert {"service/catalogue.toml", "service/py.typed", "verifier/py.typed"} <= set(files)
+        migrations = "service/traces/migrations"
+        assert {f"{migrations}/env.py", f"{migrations}/versions/v0001.py"} <= set(files)
     else:
         assert "surefoot/py.typed" in files
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -20,8 +20,10 @@ from service.openai.reasoning import Log
 from service.openai.request import Asked
 from service.openai.task import task
 from service.solution import StopReason
-from service.solver import Baseline, Report, Solver
+from service.solver import Baseline, Keep, Report, Solver
 from service.strategies import prompts
+from service.traces.trace import Origin, Trace
+from service.traces.tracing import traced
 from service.wire import Reply
 
 LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline")
@@ -43,6 +45,9 @@ class Outcome(Reply):
     stop_reason: StopReason
     revisions: int
     trace_id: str
+    """Answers that are samples of one run share its trace."""
+    trace: Trace | None
+    """If it was asked for; and null where an answer before this one has it."""
 
 
 class Surefoot(Outcome):
@@ -86,7 +91,7 @@ class Answer:
     surefoot: Surefoot
 
 
-async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
+async def answer(solver: Solver, asked: Asked, tell: Teller, origin: Origin, keep: Keep) -> Answer:
     """Solve what is asked; raises `ServiceError` in the words of the request."""
     wanted = task(asked)
     logs: list[Log] = []
@@ -96,7 +101,7 @@ async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
         return logs[-1].hear
 
     try:
-        reports = await solver.answers(wanted, asked.choices, listener)
+        reports = await solver.answers(wanted, asked.choices, listener, keep)
     except InvalidRequest as error:
         raise _worded(error, asked) from error
     for log, report in zip(logs, reports, strict=False):
@@ -107,7 +112,7 @@ async def answer(solver: Solver, asked: Asked, tell: Teller) -> Answer:
     call = reports[0].record.first_call(ledger.policy)
     prompt = await usage.conversation(solver, wanted, call)
     spent = usage.usage(ledger, prompt, sum(choice.tokens for choice in choices))
-    return Answer(choices, spent, _surefoot(reports, asked, solver))
+    return Answer(choices, spent, _surefoot(reports, asked, origin))
 
 
 def fingerprint(solver: Solver) -> str:
@@ -140,25 +145,41 @@ def _choice(report: Report, stops: Sequence[str], reasoning: str) -> Choice:
     )
 
 
-def _surefoot(reports: Sequence[Report], asked: Asked, solver: Solver) -> Surefoot:
-    first, *others = reports
-    warnings = [warning for report in reports for warning in report.record.warnings]
-    if asked.ignored:
-        warnings.append(f"Without effect: {', '.join(asked.ignored)}.")
-    if asked.surefoot.include_trace:  # the one place where a trace goes into a response
-        warnings.append("include_trace: traces are not kept yet.")
+def _surefoot(reports: Sequence[Report], asked: Asked, origin: Origin) -> Surefoot:
+    first, *others = _outcomes(reports, origin, include_trace=asked.surefoot.include_trace)
     return Surefoot(
-        **_outcome(first).model_dump(),
-        strategy=first.strategy,
-        policy=solver.engine.name,
-        verifier=solver.verifier.name,
-        baseline=first.baseline,
-        warnings=list(dict.fromkeys(warnings)),
-        others=[_outcome(report) for report in others],
+        **dict(first),
+        strategy=reports[0].strategy,
+        policy=origin.model,
+        verifier=origin.verifier,
+        baseline=reports[0].baseline,
+        warnings=list(dict.fromkeys(_warnings(reports, asked))),
+        others=others,
     )
 
 
-def _outcome(report: Report) -> Outcome:
+def _outcomes(
+    reports: Sequence[Report], origin: Origin, *, include_trace: bool
+) -> Iterator[Outcome]:
+    told: set[str] = set()
+    for report in reports:
+        shown = include_trace and report.id not in told
+        told.add(report.id)
+        yield _outcome(report, traced(report, origin) if shown else None)
+
+
+def _warnings(reports: Sequence[Report], asked: Asked) -> Iterator[str]:
+    for report in reports:
+        yield from report.record.warnings
+    if len(reports) < asked.choices:
+        sampled = bool(reports[0].record.candidates)
+        why = "the samples hold no other" if sampled else "the budget was spent"
+        yield f"{len(reports)} of {asked.choices} answers: {why}."
+    if asked.ignored:
+        yield f"Without effect: {', '.join(asked.ignored)}."
+
+
+def _outcome(report: Report, trace: Trace | None) -> Outcome:
     solution = report.solution
     return Outcome(
         answer=solution.path.answer,
@@ -167,6 +188,7 @@ def _outcome(report: Report) -> Outcome:
         stop_reason=solution.stop_reason,
         revisions=sum(round > 0 for round in report.record.rounds),
         trace_id=report.id,
+        trace=trace,
     )
 
 

@@ -97,9 +97,11 @@ class Chunks:
             yield from self._role(index)
             if choice.content:
                 yield self._delta(index, {"content": choice.content})
-        surefoot = answer.surefoot.model_dump()
-        for index, choice in enumerate(answer.choices):
-            yield self._delta(index, {}, choice.finish) | {"surefoot": surefoot}
+        *others, last = (
+            self._delta(index, {}, choice.finish) for index, choice in enumerate(answer.choices)
+        )
+        yield from others
+        yield last | {"surefoot": answer.surefoot.model_dump(mode="json")}
         if self.asked.tells_usage:
             yield self._chunk([]) | {"usage": answer.usage.model_dump()}
         yield "[DONE]"

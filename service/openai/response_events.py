@@ -72,7 +72,7 @@ class ResponseEvents:
 
     def _event(self, kind: str, **data: object) -> Event:
         told = {
-            name: value.model_dump() if isinstance(value, BaseModel) else value
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
             for name, value in data.items()
         }
         event = {"type": kind, "sequence_number": self._sent, **told}

@@ -3,15 +3,18 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Annotated, Protocol
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from service.errors import ServiceError
-from service.openai.answer import Answer, Piece, Teller, answer
+from service.openai import names
+from service.openai.answer import Answer, Piece, Stamp, Teller, answer
 from service.openai.request import Asked
 from service.routes.failures import envelope
+from service.routes.keeping import CameBy, Keeping
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
 
@@ -28,22 +31,42 @@ class Pieces(Protocol):
     def fail(self, error: dict[str, str | None]) -> Iterator[Piece]: ...
 
 
-async def respond(
-    request: Request, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
-) -> Response:
-    """Ask the solver; a caller that leaves stops it."""
-    solver: Solver = request.app.state.solver
-    headers = {"x-surefoot-ignored": ", ".join(asked.ignored)} if asked.ignored else {}
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The answering of one request: who asks, and what keeps its solves."""
 
-    async def run(tell: Teller) -> Answer:
-        return await answer(solver, asked, tell)
+    request: Request
+    origin: CameBy
+    keep: Keeping
 
-    if asked.stream:
-        return EventSourceResponse(_sent(told(run), pieces), ping=PING, headers=headers)
-    answered = await while_connected(request, run(lambda _: None))
-    if answered is None:
-        return Response(status_code=CLIENT_CLOSED)
-    return Response(whole(answered), media_type="application/json", headers=headers)
+    @property
+    def solver(self) -> Solver:
+        solver: Solver = self.request.app.state.solver
+        return solver
+
+    def stamp(self, kind: str, asked: Asked) -> Stamp:
+        """What is common to the parts of its response; raises `ModelNotFound`."""
+        names.demand(asked.model, self.origin.model)
+        return Stamp.new(kind, asked, self.solver)
+
+    async def respond(
+        self, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
+    ) -> Response:
+        """Ask the solver; a caller that leaves stops it."""
+        headers = {"x-surefoot-ignored": ", ".join(asked.ignored)} if asked.ignored else {}
+
+        async def run(tell: Teller) -> Answer:
+            return await answer(self.solver, asked, tell, self.origin, self.keep)
+
+        if asked.stream:
+            return EventSourceResponse(_sent(told(run), pieces), ping=PING, headers=headers)
+        answered = await while_connected(self.request, run(lambda _: None))
+        if answered is None:
+            return Response(status_code=CLIENT_CLOSED)
+        return Response(whole(answered), media_type="application/json", headers=headers)
+
+
+Answerer = Annotated[Answering, Depends()]
 
 
 async def _sent(

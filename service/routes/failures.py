@@ -91,9 +91,13 @@ def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
 def _where(wrong: Mapping[str, Any], body: Any) -> str:  # noqa: ANN401 - JSON
     """The field, as `messages[0].content`: what the body has, and at the end what it lacks.
 
+    Of the query, the parameter.
+
     A name that is long or odd is not repeated, for it is the caller's.
     """
-    where, path = "", wrong["loc"][1:]
+    (place, *path), where = wrong["loc"], ""
+    if place != "body":
+        return "".join(map(_named, path)).removeprefix(".")
     for number, part in enumerate(path, 1):
         inside = _has(body, part)
         if inside or (number == len(path) and isinstance(body, dict)):

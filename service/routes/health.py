@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 
 from service.solver import Solver
+from service.traces.keeper import Keeper
 
 router = APIRouter(tags=["health"])
 
@@ -15,7 +16,13 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready", responses={503: {"description": "Engine or verifier does not answer."}})
 async def ready(request: Request) -> dict[str, str]:
-    """Engine and verifier answer."""
+    """Engine and verifier answer. `traces`: kept, off, or what keeps them from being kept."""
     solver: Solver = request.app.state.solver
+    keeper: Keeper | None = request.app.state.keeper
     await solver.check()
-    return {"status": "ready", "engine": solver.engine.name, "verifier": solver.verifier.name}
+    return {
+        "status": "ready",
+        "engine": solver.engine.name,
+        "verifier": solver.verifier.name,
+        "traces": (keeper.trouble or "kept") if keeper else "off",
+    }

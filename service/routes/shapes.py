@@ -8,15 +8,17 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from service import events
-from service.engines.base import Message, Sampling, Usage
+from service.engines.base import Message, Sampling
 from service.ledger import Budget
 from service.record import Round
 from service.solution import Path, StopReason
 from service.solver import Baseline, Report, Task
 from service.strategies import STRATEGIES
 from service.strategies.attempt import Question
+from service.traces.trace import Origin, Spent, Trace
+from service.traces.tracing import traced
 from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
-from verifier.scoring import Cost, Score
+from verifier.scoring import Score
 
 
 class MessageShape(Shape):
@@ -35,6 +37,8 @@ class SolveRequest(Shape):
     budget: BudgetShape = BudgetShape()
     baseline: BaselineKind = "estimate"
     stream: bool = False
+    include_trace: bool = False
+    """Put the whole trace into the response."""
 
     @model_validator(mode="after")
     def _one_question(self) -> SolveRequest:
@@ -63,16 +67,6 @@ class NumberedStep(Reply):
     score: Score | None
 
 
-class Spent(Reply):
-    """`total` is what was computed: prompt - cached + completion + the verifier's tokens."""
-
-    policy: Usage
-    verifier: Cost
-    wasted: int
-    """Of completion: generated in calls that came to nothing."""
-    total: int
-
-
 class SolveResponse(Reply):
     id: str
     answer: str | None
@@ -89,10 +83,12 @@ class SolveResponse(Reply):
     model: str
     verifier: str
     elapsed_ms: int
+    trace: Trace | None
+    """All there is to know of the solve, if it was asked for."""
 
 
-def response(report: Report, model: str, verifier: str) -> SolveResponse:
-    solution, record, ledger = report.solution, report.record, report.ledger
+def response(report: Report, origin: Origin, *, include_trace: bool = False) -> SolveResponse:
+    solution, record = report.solution, report.record
     return SolveResponse(
         id=report.id,
         answer=solution.path.answer,
@@ -106,17 +102,13 @@ def response(report: Report, model: str, verifier: str) -> SolveResponse:
         ],
         rounds=list(record.rounds.values()),
         candidates=record.candidates,
-        usage=Spent(
-            policy=ledger.policy,
-            verifier=ledger.verifier,
-            wasted=ledger.wasted,
-            total=ledger.computed,
-        ),
+        usage=Spent.of(report.calls),
         baseline=report.baseline,
         warnings=record.warnings,
-        model=model,
-        verifier=verifier,
+        model=origin.model,
+        verifier=origin.verifier,
         elapsed_ms=round(1000 * report.seconds),
+        trace=traced(report, origin) if include_trace else None,
     )
 
 

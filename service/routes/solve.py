@@ -10,6 +10,7 @@ from service.errors import ServiceError
 from service.events import Event, Listener, unheard
 from service.routes import shapes
 from service.routes.failures import envelope
+from service.routes.keeping import CameBy, Keeping
 from service.routes.shapes import SolveRequest, SolveResponse, response
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
@@ -20,7 +21,7 @@ router = APIRouter(tags=["solve"])
 @router.post(
     "/solve", response_model=SolveResponse, responses={200: {"content": {"text/event-stream": {}}}}
 )
-async def solve(request: Request, body: SolveRequest) -> Response:
+async def solve(request: Request, body: SolveRequest, origin: CameBy, keep: Keeping) -> Response:
     """Solve a question: JSON, or with `stream` server-sent events as the solve goes on.
 
     Events: `step`, `drafted`, `verified`, `revised`, `candidate`, and at the end `done` with the
@@ -30,8 +31,8 @@ async def solve(request: Request, body: SolveRequest) -> Response:
     task = body.task()
 
     async def run(tell: Listener) -> SolveResponse:
-        report = await solver.solve(task, tell)
-        return response(report, solver.engine.name, solver.verifier.name)
+        report = await solver.solve(task, tell, keep)
+        return response(report, origin, include_trace=body.include_trace)
 
     if body.stream:
         return EventSourceResponse(_events(told(run)), ping=PING)
@@ -48,7 +49,7 @@ async def _events(
         async with aclosing(going):
             async for each in going:
                 if isinstance(each, Done):
-                    yield JSONServerSentEvent(each.result.model_dump(), event="done")
+                    yield JSONServerSentEvent(each.result.model_dump(mode="json"), event="done")
                 elif (named := shapes.told(each)) is not None:
                     yield JSONServerSentEvent(named[1], event=named[0])
     except ServiceError as error:

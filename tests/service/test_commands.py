@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import httpx2
 import pytest
 
 SUREFOOT = str(Path(sys.executable).with_name("surefoot"))
+KEEPS_NONE = "SUREFOOT_TRACES=off"  # unless a test says so: a home directory is not for tests
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["env", *(f"{k}={v}" for k, v in variables.items()), SUREFOOT, *arguments],
+        ["env", KEEPS_NONE, *(f"{k}={v}" for k, v in variables.items()), SUREFOOT, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -29,8 +31,10 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [SUREFOOT, "serve", "--port", "0", *arguments]
+def serving(
+    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,)
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = ["env", *variables, SUREFOOT, "serve", "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -59,6 +63,20 @@ def test_a_service_with_no_model_is_ready_at_once_and_ends_cleanly() -> None:
     assert ("ready", "scripted") == (ready["status"], ready["engine"])
     assert '"answer": "7"' in solved.stdout
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_what_a_service_kept_is_there_after_it_ended(tmp_path: Path) -> None:
+    traces = f"SUREFOOT_TRACES=sqlite:///{tmp_path}/new/traces.db"
+    with serving("--engine", "scripted", variables=[traces]) as (process, url):
+        solved = run("solve", "--server", url, "--json", "What is 3 and 4?")
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+    with serving("--engine", "scripted", variables=[traces]) as (_, url):
+        listed = run("traces", "list", "--server", url, "--json")
+
+    assert [json.loads(solved.stdout)["id"]] == [
+        each["id"] for each in json.loads(listed.stdout)["data"]
+    ]
 
 
 def test_the_embedded_engine_is_ready_within_ten_seconds() -> None:

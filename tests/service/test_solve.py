@@ -173,7 +173,7 @@ def test_a_caller_that_leaves_stops_the_engine(stream: bool) -> None:
 
 def test_health_and_readiness(client: httpx2.Client) -> None:
     assert client.get("/health").json() == {"status": "alive"}
-    ready = {"status": "ready", "engine": "scripted", "verifier": "arithmetic"}
+    ready = {"status": "ready", "engine": "scripted", "verifier": "arithmetic", "traces": "off"}
     assert ready == client.get("/ready").json()
 
 
@@ -309,7 +309,8 @@ def test_the_openapi_page_is_there(client: httpx2.Client) -> None:
     assert client.get("/docs").status_code == 200
     schema = client.get("/openapi.json").json()
     served = {"/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/{model}"}
-    assert {"/solve", "/health", "/ready"} | served == set(schema["paths"])
+    traces = {"/v1/traces", "/v1/traces/export", "/v1/traces/{id}"}
+    assert {"/solve", "/health", "/ready"} | served | traces == set(schema["paths"])
 
 
 def test_the_same_seed_gives_the_same_answer_and_usage() -> None:

@@ -1,7 +1,8 @@
-"""The `surefoot` command: `solve` and `version`, and what other distributions add to it.
+"""The `surefoot` command: `solve`, `traces`, `version`, and what other distributions add to it.
 
-Those are the entry points of the group `surefoot.commands`, each a `typer.Typer` or a function.
-They are loaded when called, and the HTTP library and the live view where needed: `--help` is quick.
+Those are the entry points of the group `surefoot.commands`, each a `typer.Typer` or a function; one
+named `group.command` joins a group of ours. They are loaded when called, and the HTTP library and
+the live view where needed: `--help` is quick.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Argument, Option
 
-from surefoot import __version__
+from surefoot import __version__, traces
 from surefoot.errors import BadRequest, SurefootError
 from surefoot.protocol import SERVER, Baseline
 from surefoot.types import Done, Event
@@ -24,6 +25,7 @@ SERVICE = {
     "serve": "Run the server.",
     "models": "List and fetch models.",
     "verifier": "Make and measure the verifier.",
+    "traces.rescore": "Score kept solves anew, without generating.",
 }
 SAMPLING = ("best_of_n", "self_consistency")
 
@@ -38,10 +40,15 @@ def application(extensions: Iterable[EntryPoint]) -> typer.Typer:
     )
     app.command()(solve)
     app.command()(version)
+    groups = {"": app, "traces": traces.group()}
+    app.add_typer(groups["traces"], name="traces")
     found = {extension.name: extension for extension in extensions}
     for name in sorted(SERVICE | found):
-        app.command(
-            name,
+        group, _, command = name.rpartition(".")
+        if group not in groups:
+            group, command = "", name
+        groups[group].command(
+            command,
             help=SERVICE.get(name, "Comes from another package."),
             add_help_option=False,
             context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -97,17 +104,19 @@ def version() -> None:
 
 
 def _extension(name: str, entry: EntryPoint | None) -> Callable[[typer.Context], None]:
+    spoken = name.replace(".", " ")
+
     def run(context: typer.Context) -> None:
         if entry is None:
-            _stop(3, f"`surefoot {name}` comes with the server: pip install surefoot-service")
+            _stop(3, f"`surefoot {spoken}` comes with the server: pip install surefoot-service")
         try:
             loaded = entry.load()
         except (AttributeError, ImportError) as error:
-            _stop(3, f"`surefoot {name}` is installed but cannot be loaded: {error}")
+            _stop(3, f"`surefoot {spoken}` is installed but cannot be loaded: {error}")
         app = loaded if isinstance(loaded, typer.Typer) else typer.Typer(add_completion=False)
         if app is not loaded:
             app.command()(loaded)
-        app(context.args, prog_name=f"surefoot {name}")
+        app(context.args, prog_name=f"surefoot {spoken}")
 
     return run
 

@@ -10,8 +10,8 @@ import httpx2
 
 from surefoot import protocol
 from surefoot.errors import BadRequest, ConnectionLost, ServerError, SurefootError, Unreachable
-from surefoot.protocol import SERVER, Options
-from surefoot.types import Done, Event, Solution
+from surefoot.protocol import SERVER, Asked, Options, Wanted
+from surefoot.types import Done, Event, Solution, Trace, TracePage
 
 
 class Client:
@@ -21,31 +21,49 @@ class Client:
         self._http = httpx2.Client(**_settings(base_url, api_key, timeout))
 
     def solve(self, problem: str = "", **options: Unpack[Options]) -> Solution:
-        body = protocol.solve_body(problem, options, stream=False)
-        return protocol.read(Solution, self._send(body).content)
+        asked = protocol.solve_request(problem, options, stream=False)
+        return protocol.read(Solution, self._send(asked).content)
 
     @contextmanager
     def stream(self, problem: str = "", **options: Unpack[Options]) -> Iterator[Iterator[Event]]:
-        body = protocol.solve_body(problem, options, stream=True)
-        with closing(self._send(body, stream=True)) as response:
+        asked = protocol.solve_request(problem, options, stream=True)
+        with closing(self._send(asked, stream=True)) as response:
             yield _events(response)
+
+    def traces(self, **wanted: Unpack[Wanted]) -> TracePage:
+        """The solves that the server kept, newest first."""
+        return protocol.read(TracePage, self._send(protocol.traces_request(wanted)).content)
+
+    def trace(self, id: str) -> Trace:
+        return protocol.read(Trace, self._send(protocol.trace_request("GET", id)).content)
+
+    @contextmanager
+    def export_traces(self, **wanted: Unpack[Wanted]) -> Iterator[Iterator[str]]:
+        """The lines of JSON of whole traces, newest first, as they come."""
+        with closing(self._send(protocol.traces_request(wanted, "/export"), stream=True)) as lines:
+            yield _lines(lines)
+
+    def delete_trace(self, id: str) -> None:
+        self._send(protocol.trace_request("DELETE", id))
 
     def ready(self) -> bool:
         """Whether the server, which answers, would take a problem now."""
         with translated():
             return self._http.get("/ready").is_success
 
-    def _send(self, body: bytes, attempt: int = 0, *, stream: bool = False) -> httpx2.Response:
+    def _send(self, asked: Asked, attempt: int = 0, *, stream: bool = False) -> httpx2.Response:
         try:
             with translated():
-                request = self._http.build_request("POST", "/solve", content=body)
+                request = self._http.build_request(
+                    asked.method, asked.path, params=asked.query, content=asked.body
+                )
                 response = self._http.send(request, stream=stream)
                 if response.is_success:
                     return response
                 raise protocol.failure(response.status_code, response.read(), response.headers)
         except SurefootError as error:
             time.sleep(protocol.pause(error, attempt))
-        return self._send(body, attempt + 1, stream=stream)
+        return self._send(asked, attempt + 1, stream=stream)
 
     def __enter__(self) -> Self:
         return self
@@ -61,26 +79,45 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(**_settings(base_url, api_key, timeout))
 
     async def solve(self, problem: str = "", **options: Unpack[Options]) -> Solution:
-        body = protocol.solve_body(problem, options, stream=False)
-        return protocol.read(Solution, (await self._send(body)).content)
+        asked = protocol.solve_request(problem, options, stream=False)
+        return protocol.read(Solution, (await self._send(asked)).content)
 
     @asynccontextmanager
     async def stream(
         self, problem: str = "", **options: Unpack[Options]
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        body = protocol.solve_body(problem, options, stream=True)
-        response = await self._send(body, stream=True)
+        asked = protocol.solve_request(problem, options, stream=True)
+        response = await self._send(asked, stream=True)
         async with aclosing(response), aclosing(_aevents(response)) as events:
             yield events
+
+    async def traces(self, **wanted: Unpack[Wanted]) -> TracePage:
+        return protocol.read(TracePage, (await self._send(protocol.traces_request(wanted))).content)
+
+    async def trace(self, id: str) -> Trace:
+        return protocol.read(Trace, (await self._send(protocol.trace_request("GET", id))).content)
+
+    @asynccontextmanager
+    async def export_traces(self, **wanted: Unpack[Wanted]) -> AsyncIterator[AsyncIterator[str]]:
+        response = await self._send(protocol.traces_request(wanted, "/export"), stream=True)
+        async with aclosing(response), aclosing(_alines(response)) as lines:
+            yield lines
+
+    async def delete_trace(self, id: str) -> None:
+        await self._send(protocol.trace_request("DELETE", id))
 
     async def ready(self) -> bool:
         with translated():
             return (await self._http.get("/ready")).is_success
 
-    async def _send(self, body: bytes, attempt: int = 0, stream: bool = False) -> httpx2.Response:
+    async def _send(
+        self, asked: Asked, attempt: int = 0, *, stream: bool = False
+    ) -> httpx2.Response:
         try:
             with translated():
-                request = self._http.build_request("POST", "/solve", content=body)
+                request = self._http.build_request(
+                    asked.method, asked.path, params=asked.query, content=asked.body
+                )
                 response = await self._http.send(request, stream=stream)
                 if response.is_success:
                     return response
@@ -88,7 +125,7 @@ class AsyncClient:
                 raise protocol.failure(response.status_code, said, response.headers)
         except SurefootError as error:
             await asyncio.sleep(protocol.pause(error, attempt))
-        return await self._send(body, attempt + 1, stream=stream)
+        return await self._send(asked, attempt + 1, stream=stream)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,6 +150,17 @@ def _events(response: httpx2.Response) -> Iterator[Event]:
             if isinstance(event, Done):
                 return
     raise ConnectionLost("the stream ended before the answer")
+
+
+def _lines(response: httpx2.Response) -> Iterator[str]:
+    with translated():
+        yield from response.iter_lines()
+
+
+async def _alines(response: httpx2.Response) -> AsyncGenerator[str]:
+    with translated():
+        async for line in response.aiter_lines():
+            yield line
 
 
 async def _aevents(response: httpx2.Response) -> AsyncGenerator[Event]:

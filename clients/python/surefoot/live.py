@@ -40,7 +40,7 @@ def line(event: t.Event) -> str:
             revision = _revision(round, kept + 1, score)
             words = f"{revision}: {len(steps)} steps, answer {answer or '-'}"
         case t.CandidateFound(sample, answer, score):
-            words = f"candidate {sample}: answer {answer or '-'}, score {_score(score)}"
+            words = f"candidate {sample}: answer {answer or '-'}, score {scored(score)}"
         case t.Done(solution):
             words = "; ".join((_outcome(solution), _cost(solution), *solution.warnings))
     return one_line(words)
@@ -125,11 +125,11 @@ class Scene:
                 table.add_row("", "", "", Text(revision, "bold magenta"))
             kept = Text("kept" if step.round < steps[-1].round else "", "green")
             state = Text("weak", "bold red") if step.step == self._weak else kept
-            table.add_row(str(step.step), _score(step.score), state, Text(clean(step.text)))
+            table.add_row(str(step.step), scored(step.score), state, Text(clean(step.text)))
         return table
 
 
-def _score(score: t.Score | float | None) -> Text:
+def scored(score: t.Score | float | None) -> Text:
     number = score.correct if isinstance(score, t.Score) else score
     if number is None:
         return Text("-", "dim")
@@ -137,7 +137,7 @@ def _score(score: t.Score | float | None) -> Text:
 
 
 def _revision(round: int, step: int, score: t.Score | float | None) -> str:
-    return f"round {round}: revising from step {step} ({_score(score)})"
+    return f"round {round}: revising from step {step} ({scored(score)})"
 
 
 def _outcome(solution: t.Solution) -> str:
@@ -157,7 +157,7 @@ def _cost(solution: t.Solution) -> str:
 def _samples(candidates: Iterable[t.Candidate]) -> Table:
     table = Table("sample", "answer", "score", "tokens")
     for found in candidates:
-        answer, score = Text(clean(found.answer or "-")), _score(found.score)
+        answer, score = Text(clean(found.answer or "-")), scored(found.score)
         table.add_row(str(found.sample), answer, score, f"{found.tokens:,}")
     return table
 

@@ -6,8 +6,9 @@ What a newer server adds is left out. Sending, waiting and closing are the clien
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, Literal, TypedDict, TypeVar, cast, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin
+from urllib.parse import quote
 
 from surefoot import types
 from surefoot.errors import BadRequest, Overloaded, ServerError, SurefootError
@@ -34,15 +35,49 @@ class Options(TypedDict, total=False):
     sampling: Mapping[str, object]
     budget: Mapping[str, object]
     baseline: Baseline
+    include_trace: bool
 
 
-def solve_body(problem: str, options: Options, *, stream: bool) -> bytes:
+class Wanted(TypedDict, total=False):
+    """Which traces; times are ISO 8601 with their zone. `limit` and `cursor` are a page's."""
+
+    strategy: str
+    outcome: Literal["solved", "failed", "cancelled"]
+    since: str
+    until: str
+    limit: int
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request, as it is sent."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+def traces_request(wanted: Wanted, path: str = "") -> Asked:
+    query = {name: str(value) for name, value in wanted.items() if value is not None}
+    return Asked("GET", f"/v1/traces{path}", query)
+
+
+def trace_request(method: Literal["GET", "DELETE"], id: str) -> Asked:
+    if id in ("", ".", "..", "export"):
+        raise BadRequest("there is no such trace", "not_found", "id")
+    return Asked(method, f"/v1/traces/{quote(id, safe='', errors='replace')}")
+
+
+def solve_request(problem: str, options: Options, *, stream: bool) -> Asked:
     if bool(problem) == bool(options.get("messages")):
         raise BadRequest("give a problem or messages, one of the two")
     asked = {"strategy": "stepco", "baseline": "estimate", **options, "problem": problem or None}
     body = {name: value for name, value in asked.items() if value is not None}
     try:
-        return json.dumps(body | {"stream": stream}, allow_nan=False, ensure_ascii=False).encode()
+        told = json.dumps(body | {"stream": stream}, allow_nan=False, ensure_ascii=False)
+        return Asked("POST", "/solve", body=told.encode())
     except (TypeError, ValueError) as error:
         raise BadRequest(f"the request cannot be written as JSON: {error}") from error
 
@@ -92,7 +127,9 @@ def _shaped(kind: Any, value: Any) -> Any:  # noqa: ANN401 - X, X | None or tupl
     if type(None) in get_args(kind):
         return None if value is None else _shaped(get_args(kind)[0], value)
     if isinstance(value, dict):
-        return kind(*(_shaped(field.type, value.get(field.name)) for field in fields(kind)))
+        if get_origin(kind) is dict:
+            return value
+        return kind(*(_shaped(each.type, value.get(each.name)) for each in fields(kind)))
     if isinstance(value, list):
         item, _ = get_args(kind)
         return tuple(_shaped(item, each) for each in value)

@@ -1,7 +1,8 @@
-"""What a solve gives back, and what is told on the way, as frozen values.
+"""What a solve gives back, what is told on the way, and what is kept of it, as frozen values.
 
 Steps are numbered from 1, rounds and samples from 0; round 0 is the draft. A step's `round` is
-the one it was written in; a round's `first_weak` is the step that the next one revises from.
+the one it was written in; a round's `first_weak` is the step that the next one revises from. In a
+trace, texts are None where the server keeps no content.
 """
 
 from dataclasses import dataclass
@@ -77,6 +78,91 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    role: str
+    content: str | None
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    step: int
+    text: str | None
+    length: int
+    round: int
+    score: Score | None
+
+
+@dataclass(frozen=True, slots=True)
+class TracePath:
+    """`kept` steps stand as the path before had them; `group` is the first path that agrees."""
+
+    sample: int
+    round: int
+    kept: int
+    first_weak: int | None
+    verified: bool
+    steps: tuple[TraceStep, ...]
+    answer: str | None
+    group: int | None
+    policy: PolicyTokens
+    verifier: VerifierTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of engine or verifier: when it began and how long it took, in seconds."""
+
+    kind: str
+    paths: int
+    began: float
+    seconds: float
+    policy: PolicyTokens
+    verifier: VerifierTokens
+    wasted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """`chosen` is the path that was returned; `outcome` is solved, failed or cancelled."""
+
+    id: str
+    created: str
+    tenant: str
+    route: str
+    outcome: str
+    error: Failure | None
+    content: bool
+    messages: tuple[Turn, ...]
+    form: str
+    strategy: dict[str, object]
+    sampling: dict[str, object]
+    budget: dict[str, object]
+    model: str
+    verifier: str
+    threshold: Score
+    rounds: tuple[Round, ...]
+    paths: tuple[TracePath, ...]
+    candidates: tuple[Candidate, ...]
+    chosen: int | None
+    answer: str | None
+    verified: bool
+    score: float | None
+    stop_reason: str | None
+    warnings: tuple[str, ...]
+    baseline: Baseline | None
+    usage: Usage
+    calls: tuple[Call, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Solution:
     id: str
     answer: str | None
@@ -93,6 +179,33 @@ class Solution:
     model: str
     verifier: str | None
     elapsed_ms: int
+    trace: Trace | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary:
+    """`question` and `answer` are their beginnings; `tokens` were computed in all."""
+
+    id: str
+    created: str
+    route: str
+    strategy: str
+    outcome: str
+    model: str
+    verifier: str
+    question: str | None
+    answer: str | None
+    verified: bool
+    score: float | None
+    stop_reason: str | None
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TracePage:
+    data: tuple[TraceSummary, ...]
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from service.engines.base import Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.openai.answer import Answer, answer
 from service.openai.request import ChatRequest
-from service.solver import Solver
+from service.solver import Solver, unkept
+from service.traces.trace import KEYLESS, Origin
 from verifier.answers import Grader
-from verifier.scoring import VerifierBackend
+from verifier.scoring import EVEN, VerifierBackend
 
+HERE = Origin(KEYLESS, "/v1/chat/completions", "scripted", "arithmetic", EVEN)
 MODELS = ("stepco", "best-of-n", "self-consistency", "single")
 
 
@@ -27,7 +29,7 @@ def answered(
 ) -> Answer:
     request = ChatRequest.model_validate({"messages": TURNS, "seed": 7} | body)
     solver = Solver(engine, verifier or ArithmeticVerifier(), Grader())
-    return asyncio.run(answer(solver, request, lambda _: None))
+    return asyncio.run(answer(solver, request, lambda _: None, HERE, unkept))
 
 
 @settings(max_examples=60, deadline=None)

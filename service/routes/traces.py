@@ -1,0 +1,99 @@
+"""GET and DELETE /v1/traces: the solves that were kept, each tenant's to itself."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from service.errors import NotFound
+from service.routes.keeping import Kept, Tenant
+from service.traces.store import Filter, Place
+from service.traces.trace import Outcome, Summary, Trace
+
+router = APIRouter(prefix="/v1/traces", tags=["traces"])
+
+JSON = "application/json"
+JSONL = "application/jsonl"
+
+
+class Wanted(BaseModel):
+    """Which traces."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    strategy: str | None = Field(default=None, pattern="^[a-z_]{1,64}$")
+    outcome: Outcome | None = None
+    since: AwareDatetime | None = None
+    """Made then or later."""
+    until: AwareDatetime | None = None
+    """Made before then."""
+
+    def filter(self) -> Filter:
+        return Filter(self.strategy, self.outcome, self.since, self.until)
+
+
+class Paged(Wanted):
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=64)
+    """The `next_cursor` of the page before."""
+
+
+class Page(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    data: list[Summary]
+    next_cursor: str | None
+    """Of the page that follows; null on the last."""
+
+
+@router.get("")
+async def list_traces(store: Kept, tenant: Tenant, query: Annotated[Paged, Query()]) -> Page:
+    """The solves that were kept, newest first."""
+    after = None if query.cursor is None else Place.parse(query.cursor)
+    found = await store.page(tenant, query.filter(), query.limit + 1, after)
+    data = found[: query.limit]
+    following = str(Place(data[-1].created, data[-1].id)) if len(found) > len(data) else None
+    return Page(data=data, next_cursor=following)
+
+
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {JSONL: {"schema": {"type": "string"}}}}},
+)
+async def export_traces(
+    store: Kept, tenant: Tenant, query: Annotated[Wanted, Query()]
+) -> StreamingResponse:
+    """All of them, whole, newest first: a line of JSON each."""
+    bodies = store.each(tenant, query.filter())
+    first = await anext(bodies, None)  # a store that fails, fails before the response begins
+
+    async def lines() -> AsyncIterator[str]:
+        if first is not None:
+            yield f"{first}\n"
+        async for body in bodies:
+            yield f"{body}\n"
+
+    return StreamingResponse(lines(), media_type=JSONL)
+
+
+@router.get("/{id}", response_model=Trace)
+async def show_trace(store: Kept, tenant: Tenant, id: str) -> Response:
+    """One of them, whole."""
+    body = await store.get(tenant, id)
+    if body is None:
+        raise _unknown()
+    return Response(body, media_type=JSON)
+
+
+@router.delete("/{id}", status_code=204)
+async def delete_trace(store: Kept, tenant: Tenant, id: str) -> None:
+    """Delete one of them, for good."""
+    if not await store.delete(tenant, id):
+        raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such trace; GET /v1/traces lists those there are.", "id")
