@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from service.text import readable
 from verifier.readout import Query
 
 Role = Literal["system", "user", "assistant"]
@@ -130,7 +131,10 @@ class Backend(Engine, Protocol):
 
 
 class Told:
-    """One prompt's watch: adds up what it passes on, so that the completion is what was told."""
+    """One prompt's watch: adds up what it passes on, so that the completion is what was told.
+
+    Here a model's text comes in, and is made readable.
+    """
 
     def __init__(self, watch: Watch, index: int) -> None:
         self._watch = watch
@@ -140,6 +144,7 @@ class Told:
         self.finish: Finish = "aborted"
 
     def __call__(self, text: str, usage: Usage) -> bool:
+        text = readable(text)
         self.text += text
         self.usage += usage
         return self._watch(Delta(self._index, text, usage))
