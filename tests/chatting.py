@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx2
@@ -42,6 +43,14 @@ def data(client: httpx2.Client, **body: Any) -> list[str]:
     with client.stream("POST", "/v1/chat/completions", json=whole) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         return [event.data for event in httpx2.EventSource(response) if event.data]
+
+
+def read_for_a_while(response: httpx2.Response, seconds: float = 0.3) -> None:
+    """Read so long, and leave as one does whose patience has ended."""
+    began = time.monotonic()
+    for _ in response.iter_raw():
+        if time.monotonic() - began > seconds:
+            raise httpx2.ReadTimeout("enough was read")
 
 
 def chunks(client: httpx2.Client, **body: Any) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from service.events import unheard
 from service.ledger import Budget
 from service.solver import Solver, Task
 from service.strategies import BestOfN, SelfConsistency, Single, StepCo
-from service.strategies.attempt import Question
+from service.strategies.attempt import Form, Question
 from service.strategies.base import Strategy
 from service.traces.replay import NotReplayable, Replayed, Terms, replay
 from service.traces.store import Store
@@ -40,10 +40,11 @@ def solved(
     budget: Budget = ROOMY,
     engine: ScriptedEngine | None = None,
     verifier: VerifierBackend | None = None,
+    form: Form = "steps",
 ) -> Trace:
     async def solve() -> Trace:
         chosen = verifier or ArithmeticVerifier()
-        question = Question((Message("user", SUM),), Sampling(seed=seed))
+        question = Question((Message("user", SUM),), Sampling(seed=seed), form)
         task = Task(question, strategy, budget, "none")
         report = await Solver(engine or ScriptedEngine(), chosen, Grader()).solve(task, unheard)
         origin = Origin(KEYLESS, "/solve", "scripted", chosen.name, chosen.threshold)
@@ -163,6 +164,32 @@ def test_another_verifier_scores_every_path_without_the_engine() -> None:
     )
     assert [SUM] * 3 == [chain.question for chain in verifier.chains]
     assert spent == engine.spent != Usage()
+
+
+@pytest.mark.parametrize("content", [True, False], ids=["texts", "no texts"])
+@pytest.mark.parametrize("terms", [Terms(), Terms(threshold=0.95), Terms(threshold=0.1)], ids=str)
+def test_free_text_without_an_answer_is_not_revised_in_a_replay_either(
+    terms: Terms, content: bool
+) -> None:
+    engine = written("Soft rain, (0.2)\n\nand then sun. (0.6)")
+    trace = solved(StepCo(), engine=engine, verifier=StatedVerifier(), form="free")
+
+    told = again(trace if content else trace.without_content(), terms)
+
+    assert (None, False) == (told.diverged, told.changed)
+    assert told.after is not None
+    assert (0, None, False) == (told.after.round, told.after.answer, told.after.verified)
+
+
+def test_free_text_that_states_an_answer_is_judged_by_it_in_a_replay() -> None:
+    engine = written("It is (0.2) so.\n\nAnswer: 3", "It is (0.9) so.\n\nAnswer: 4")
+    trace = solved(StepCo(), engine=engine, verifier=StatedVerifier(), form="free")
+
+    told = again(trace, Terms(threshold=0.1))
+
+    assert told.before is not None
+    assert told.after is not None
+    assert ("4", "3", True) == (told.before.answer, told.after.answer, told.changed)
 
 
 def test_what_a_strategy_has_no_knob_for_is_said() -> None:

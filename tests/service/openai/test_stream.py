@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from chatting import SUM, TURNS, chat, chunks, data, joined
+from chatting import SUM, TURNS, chat, chunks, data, joined, read_for_a_while
 from fastapi import FastAPI, Request, Response
 from openai.types.chat import ChatCompletionMessageParam
 from staging import running, service
@@ -164,13 +164,6 @@ def test_a_client_that_leaves_stops_the_engine(path: str, stream: bool) -> None:
         time.sleep(0.3)
 
     assert 0 < spent == engine.spent.completion < 200
-
-
-def read_for_a_while(response: httpx2.Response) -> None:
-    began = time.monotonic()
-    for _ in response.iter_raw():
-        if time.monotonic() - began > 0.3:
-            raise httpx2.ReadTimeout("enough was read")
 
 
 def posts(app: FastAPI) -> list[str]:
