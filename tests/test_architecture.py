@@ -61,7 +61,7 @@ def test_the_product_stays_small() -> None:
     making = {f for f in FILES if "training" in f.parts or f.name in ("workshop.py", "progress.py")}
 
     assert sum(code_lines(file) for file in FILES if file not in making) < 3350
-    assert sum(map(code_lines, making)) < 2400
+    assert sum(map(code_lines, making)) < 2420
 
 
 @pytest.mark.parametrize(
