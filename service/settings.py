@@ -24,13 +24,13 @@ class Settings(BaseSettings):
     model: str = ""
     """The policy: a catalogue name or a GGUF file (llamacpp), or the server's name for it (remote).
     Empty: qwen2.5-coder-1.5b, or the first model the server lists."""
-    verifier: Literal["psv", "judge"] = "judge"
-    """How steps are scored: by the trained verifier that ships, or by a model that is only asked.
-    The scripted engine brings its own."""
+    verifier: str = "psv"
+    """How steps are scored: psv, the trained verifier that ships; judge, a model that is only
+    asked; or a folder that `surefoot verifier export` wrote. The scripted engine brings its own."""
     verifier_model: str = ""
     """The verifier's model: a catalogue name, a GGUF file, or what the server at verifier_url calls
-    it. Empty: qwen2.5-coder-0.5b. There, psv: psv-qwen2.5-coder-0.5b, the adapter's own name;
-    judge: the first model the server lists."""
+    it. Empty: qwen2.5-coder-0.5b, or the adapter's base. At verifier_url, the adapter's own name
+    (psv: psv-qwen2.5-coder-0.5b); judge: the first model the server lists."""
     verifier_url: str = ""
     """An OpenAI-compatible server that returns log-probabilities, to host the verifier.
     Empty: llama.cpp in this process."""

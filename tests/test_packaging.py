@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import surefoot
+from verifier.adapter import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,9 +31,11 @@ def test_a_wheel_holds_its_own_packages_typed_and_no_others(
 
     assert names == {name.split("/")[0] for name in files if ".dist-info" not in name}
     if "service" in names:
+        shipped = f"verifier/weights/{SHIPPED.name}"
         assert {"service/catalogue.toml", "service/py.typed", "verifier/py.typed"} <= set(files)
         migrations = "service/traces/migrations"
         assert {f"{migrations}/env.py", f"{migrations}/versions/v0001.py"} <= set(files)
+        assert {f"{shipped}/adapter.gguf", f"{shipped}/verifier.json"} <= set(files)
     else:
         assert "surefoot/py.typed" in files
 

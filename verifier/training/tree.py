@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import mul, sub
 
 from verifier import steps
 from verifier.scoring import Score, Verdict
@@ -66,10 +67,10 @@ def _of_path(rollout: Rollout, scores: Sequence[Score]) -> Iterator[Branch]:
 
 def _worths(scores: Sequence[Score]) -> list[float]:
     """How much there is to learn behind each step, from 0 to 1."""
-    worths = [max(1 - abs(2 * p - 1) for p in (one.correct, one.value)) for one in scores]
-    falls = [
-        max(1 - after.correct, before.value - after.value) for before, after in pairwise(scores)
-    ]
+    sound = accumulate((score.correct for score in scores), mul)  # P(no step so far holds an error)
+    chances = [*zip(sound, (score.value for score in scores), strict=True)]
+    worths = [max(1 - abs(2 * p - 1) for p in pair) for pair in chances]
+    falls = [max(map(sub, before, after)) for before, after in pairwise(chances)]
     if falls:
         fall = max(falls)
         at = falls.index(fall)
