@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import DirectoryPath, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     model: str = ""
     """The policy: a catalogue name or a GGUF file (llamacpp), or the server's name for it (remote).
     Empty: qwen2.5-coder-1.5b, or the first model the server lists."""
-    verifier: str = "psv"
+    verifier: Literal["psv", "judge"] | DirectoryPath = "psv"
     """How steps are scored: psv, the trained verifier that ships; judge, a model that is only
     asked; or a folder that `surefoot verifier export` wrote. The scripted engine brings its own."""
     verifier_model: str = ""
