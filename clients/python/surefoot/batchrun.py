@@ -49,4 +49,6 @@ async def _ask(client: AsyncClient, entry: Entry) -> Result:
 
 def _refusal(error: SurefootError, status: int) -> Reply:
     names = ("message", "type", "param", "code")
-    return Reply(status, error.request_id, {"error": {each: getattr(error, each) for each in names}})
+    return Reply(
+        status, error.request_id, {"error": {each: getattr(error, each) for each in names}}
+    )
