@@ -1,4 +1,4 @@
-"""`surefoot batch`, against the real service with scripted parts, and a server that plays replies."""
+"""`surefoot batch`, against the service with scripted parts, and a server that plays replies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from staging import service
-from stub import Handler, Reply, Stub, answers, playing, refuses
+from stub import Handler, Reply, Server, Stub, answers, playing, refuses
 from typer.testing import CliRunner, Result
 
 from surefoot import AsyncClient, batchfile, batchrun, protocol, types
@@ -124,10 +124,10 @@ BAD = {
     "its url must be": {**entry(), "url": "/v1/embeddings"},
     "its body must be": {**entry(), "body": None},
     "asks for a stream": entry(body={"stream": True}),
-    "JSON cannot hold": '{"custom_id": "a", "method": "POST", "url": "%s", "body": {"n": NaN}}' % CHAT,
+    "JSON cannot hold": json.dumps(entry(body={"n": float("nan")})),
     "is that of line 1": entry("first"),
     "line 3 of": "[" * 100_000,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("said", BAD)
@@ -183,7 +183,7 @@ def test_of_an_output_cut_anywhere_the_whole_lines_with_a_reply_stand(
         batchfile.Result(
             f"batch_req_{k}",
             str(k),
-            status and types.Reply(status, None, {"text": "é\n"}) or None,
+            types.Reply(status, None, {"text": "é\n"}) if status else None,
             None if status else types.Failure("no_answer", "Lost."),
         ).written()
         for k, status in enumerate(statuses)
@@ -299,6 +299,7 @@ def test_a_server_that_goes_away_ends_the_run_and_what_was_answered_stays(
         def last(handler: Handler) -> None:
             FINE(handler)
             handler.wfile.flush()
+            assert isinstance(handler.server, Server)
             handler.server.socket.close()
 
         stub.plays(READY, FINE, last)
@@ -310,7 +311,7 @@ def test_a_server_that_goes_away_ends_the_run_and_what_was_answered_stays(
 
 
 def test_so_many_are_asked_at_once_and_no_more_are_read(stub: Stub, out: Path) -> None:
-    lock, now, most, drawn, ahead = threading.Lock(), 0, 0, 0, 0
+    lock, now, most, drawn, done, ahead = threading.Lock(), 0, 0, 0, 0, 0
 
     def slow(handler: Handler) -> None:
         nonlocal now, most
@@ -337,7 +338,7 @@ def test_so_many_are_asked_at_once_and_no_more_are_read(stub: Stub, out: Path) -
         async with AsyncClient(stub.url) as client:
             await batchrun.run(client, drawing(), 3, told)
 
-    done, file = 0, write(out, *numbered(*"abcdefghi"))
+    file = write(out, *numbered(*"abcdefghi"))
     stub.plays(READY, slow)
     asyncio.run(run())
 

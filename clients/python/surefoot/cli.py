@@ -1,6 +1,6 @@
-"""The `surefoot` command: `solve`, `batch`, `traces`, `version`, and what other distributions add to it.
+"""The `surefoot` command: `solve`, `batch`, `traces`, `version`, and what others add to it.
 
-Those are the entry points of the group `surefoot.commands`, each a `typer.Typer` or a function; one
+Others are entry points of the group `surefoot.commands`, each a `typer.Typer` or a function; one
 named `group.command` joins a group of ours. They are loaded when called, and the HTTP library and
 the live view where needed: `--help` is quick.
 """
