@@ -16,6 +16,7 @@ from service.openai.responses import ResponsesRequest
 from service.routes import chat, health, models, responses, solve, traces
 from service.settings import Settings
 from service.strategies import STRATEGIES
+from surefoot.batchfile import URLS
 from surefoot.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,17 @@ def test_every_command_is_documented() -> None:
     assert {"serve", "solve", "models", "version"} <= set(commands)
     for command in commands:
         assert f"surefoot {command}" in README
+
+
+def test_the_page_on_batches_names_routes_options_and_exit_codes() -> None:
+    page = (ROOT / "docs/batch.md").read_text(encoding="utf-8")
+    command = getattr(get_command(app), "commands", {})["batch"]
+    options = [name for each in command.params for name in each.opts if name.startswith("--")]
+
+    for name in (*URLS, *(name for name in options if name != "--help")):
+        assert name in page, name
+    for code in re.findall(r"(\d) [a-z]", command.help.split("Exit codes:")[1]):
+        assert f"| {code} |" in page, code
 
 
 def test_every_command_for_traces_is_documented() -> None:

@@ -161,6 +161,25 @@ def test_fields_and_events_of_a_newer_server_are_left_out(stub: Stub, kind: str)
     assert done.solution == solve(stub, kind) == protocol.read(Solution, json.dumps(SOLUTION))
 
 
+@both
+def test_a_request_of_openais_api_is_sent_as_it_is(stub: Stub, kind: str) -> None:
+    stub.plays(answers({"id": "chatcmpl-1", "new": [1]}, x_request_id="req-1"))
+    path, body = "/v1/chat/completions", b'{"model": "surefoot-stepco"}'
+
+    async def ask() -> types.Reply:
+        async with AsyncClient(stub.url) as client:
+            return await client.post(path, body)
+
+    if kind == "sync":
+        with Client(stub.url) as client:
+            reply = client.post(path, body)
+    else:
+        reply = asyncio.run(ask())
+
+    assert reply == types.Reply(200, "req-1", {"id": "chatcmpl-1", "new": [1]})
+    assert stub.asked == [{"path": path, "model": "surefoot-stepco"}]
+
+
 def test_what_may_be_missing_is_none() -> None:
     bare = {**SOLUTION, "answer": None, "score": None, "baseline": None}
     del bare["verifier"]

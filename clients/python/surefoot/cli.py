@@ -1,6 +1,6 @@
-"""The `surefoot` command: `solve`, `traces`, `version`, and what other distributions add to it.
+"""The `surefoot` command: `solve`, `batch`, `traces`, `version`, and what others add to it.
 
-Those are the entry points of the group `surefoot.commands`, each a `typer.Typer` or a function; one
+Others are entry points of the group `surefoot.commands`, each a `typer.Typer` or a function; one
 named `group.command` joins a group of ours. They are loaded when called, and the HTTP library and
 the live view where needed: `--help` is quick.
 """
@@ -17,6 +17,7 @@ import typer
 from typer import Argument, Option
 
 from surefoot import __version__, traces
+from surefoot.batch import batch
 from surefoot.errors import BadRequest, SurefootError
 from surefoot.protocol import SERVER, Baseline
 from surefoot.types import Done, Event
@@ -38,8 +39,8 @@ def application(extensions: Iterable[EntryPoint]) -> typer.Typer:
     app = typer.Typer(
         help="Answers that are checked step by step.", add_completion=False, no_args_is_help=True
     )
-    app.command()(solve)
-    app.command()(version)
+    for ours in (solve, batch, version):
+        app.command()(ours)
     groups = {"": app, "traces": traces.group()}
     app.add_typer(groups["traces"], name="traces")
     found = {extension.name: extension for extension in extensions}

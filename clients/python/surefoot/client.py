@@ -11,7 +11,7 @@ import httpx2
 from surefoot import protocol
 from surefoot.errors import BadRequest, ConnectionLost, ServerError, SurefootError, Unreachable
 from surefoot.protocol import SERVER, Asked, Options, Wanted
-from surefoot.types import Done, Event, Solution, Trace, TracePage
+from surefoot.types import Done, Event, Reply, Solution, Trace, TracePage
 
 
 class Client:
@@ -45,6 +45,11 @@ class Client:
 
     def delete_trace(self, id: str) -> None:
         self._send(protocol.trace_request("DELETE", id))
+
+    def post(self, path: str, body: bytes) -> Reply:
+        """A request of OpenAI's API, written by the caller; not a stream."""
+        said = self._send(Asked("POST", path, body=body))
+        return protocol.reply(said.status_code, said.content, said.headers)
 
     def ready(self) -> bool:
         """Whether the server, which answers, would take a problem now."""
@@ -105,6 +110,10 @@ class AsyncClient:
 
     async def delete_trace(self, id: str) -> None:
         await self._send(protocol.trace_request("DELETE", id))
+
+    async def post(self, path: str, body: bytes) -> Reply:
+        said = await self._send(Asked("POST", path, body=body))
+        return protocol.reply(said.status_code, said.content, said.headers)
 
     async def ready(self) -> bool:
         with translated():

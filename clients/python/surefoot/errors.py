@@ -22,6 +22,7 @@ class SurefootError(Exception):
     request_id: str | None = None
     retry_after: int | None = None
     retryable: bool = False
+    type: str | None = None
 
 
 class BadRequest(SurefootError): ...

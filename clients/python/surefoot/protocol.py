@@ -82,6 +82,10 @@ def solve_request(problem: str, options: Options, *, stream: bool) -> Asked:
         raise BadRequest(f"the request cannot be written as JSON: {error}") from error
 
 
+def reply(status: int, body: bytes, headers: Mapping[str, str]) -> types.Reply:
+    return types.Reply(status, headers.get("x-request-id"), read(dict[str, object], body))
+
+
 def read_event(name: str, body: str, headers: Mapping[str, str]) -> types.Event | None:
     """The event, or None if its kind is unknown here; raises what an `error` event says."""
     if name == "error":
@@ -101,6 +105,7 @@ def failure(status: int | None, body: str | bytes, headers: Mapping[str, str]) -
     refused = status // 100 == 4 if status else said.get("type") == "invalid_request_error"
     kind = Overloaded if status == 429 else BadRequest if refused else ServerError
     error = kind(str(said.get("message")), said.get("code"), said.get("param"), status)
+    error.type = said.get("type")
     error.request_id = headers.get("x-request-id")
     if (seconds := headers.get("retry-after", "")).isdecimal():
         error.retry_after = int(seconds)

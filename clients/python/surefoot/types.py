@@ -183,6 +183,15 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """A response of OpenAI's API, its body as it came."""
+
+    status_code: int
+    request_id: str | None
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class TraceSummary:
     """`question` and `answer` are their beginnings; `tokens` were computed in all."""
 
