@@ -58,8 +58,8 @@ _SCALING = {"am", "billion", "dozen", "hundred", "million", "pm", "remainder", "
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A number where it stands in a text; a sign before it is not part of it."""
+class Written:
+    """A part of a text where it stands."""
 
     start: int
     text: str
@@ -67,6 +67,12 @@ class Number:
     @property
     def span(self) -> tuple[int, int]:
         return self.start, self.start + len(self.text)
+
+
+class Number(Written):
+    """A number; a sign before it is not part of it."""
+
+    __slots__ = ()
 
     @property
     def value(self) -> Fraction:
@@ -83,16 +89,10 @@ class Number:
         return self.value == value or abs(self.value - value) < unit
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """A "+", "-", "*" or "/" where it stands, however it is written."""
+class Operator(Written):
+    """A "+", "-", "*" or "/", however it is written."""
 
-    start: int
-    text: str
-
-    @property
-    def span(self) -> tuple[int, int]:
-        return self.start, self.start + len(self.text)
+    __slots__ = ()
 
     @property
     def sign(self) -> str:
