@@ -7,6 +7,7 @@ What they see is asserted here. `make clients` runs them; docs/clients.md shows 
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from service.app import create_app
 from service.engines.base import Completion, Prompt, Sampling, Watch, unwatched
-from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.engines.scripted import ArithmeticVerifier, ScriptedEngine, rehearse
 from service.errors import EngineError, EngineUnavailable
 
 REAL = Path(__file__).parent / "real"
@@ -31,14 +32,20 @@ QUESTIONS = {
     "cut": "What is 1 and 2 and 3 and 4, in few words?",
     "away": "What is 1 and 2 while the engine is away?",
     "breaks": "What is 1 and 2 if the engine breaks?",
+    "fact": "Extract the city and the country: Ghent lies in Belgium.",
 }
-PROMPT = 12  # the tokens of the first question
+FACT = {"city": "Ghent", "country": "Belgium"}
+ANSWER = "Step 4: 12 + 6 = 18.\nAnswer: \\boxed{18}"
+LIMIT = 30  # what may be generated for the question that is cut
 
 pytestmark = pytest.mark.real
 
 
 class Moody(ScriptedEngine):
-    """Answers sums; is away, or breaks when it has begun to write, where the question says so."""
+    """Answers sums and the fact; is away, or breaks when it has begun, where the question says so."""
+
+    def __init__(self) -> None:
+        super().__init__(_written)
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
@@ -50,6 +57,12 @@ class Moody(ScriptedEngine):
         if QUESTIONS["breaks"] in question:
             raise EngineError("The engine broke; see its log.")
         return completions
+
+
+def _written(prompt: Prompt, rng: random.Random) -> str:
+    if any(QUESTIONS["fact"] in message.content for message in prompt.messages):
+        return f"```json\n{json.dumps(FACT)}\n```"
+    return rehearse(prompt, rng)
 
 
 @dataclass
@@ -95,7 +108,108 @@ def seen(client: str, server: Server, folder: Path) -> dict[str, Any]:
     return told
 
 
-SDKS = {
-    "openai": "openai",
-    "openai-async": "openai",
+CHATTING = {
+    "openai": {
+        "bad": "BadRequestError",
+        "unknown": "NotFoundError",
+        "away": "InternalServerError",
+        "breaks": "APIError",
+    },
+    "openai-npm": {
+        "bad": "BadRequestError",
+        "unknown": "NotFoundError",
+        "away": "InternalServerError",
+        "breaks": "APIError",
+    },
+    "ai-sdk": {
+        "bad": "AI_APICallError",
+        "unknown": "AI_APICallError",
+        "away": "AI_APICallError",
+    },
+    "langchain-openai": {
+        "bad": "OpenAIInvalidRequestError",
+        "unknown": "OpenAIModelNotFoundError",
+        "away": "OpenAIAPIError",
+        "breaks": "APIError",
+    },
+    "litellm": {
+        "bad": "BadRequestError",
+        "unknown": "NotFoundError",
+        "away": "ServiceUnavailableError",
+        "breaks": "MidStreamFallbackError",
+    },
+    "pydantic-ai": {
+        "bad": "ModelRequestRejectedError",
+        "unknown": "ModelNotFoundError",
+        "away": "ModelUnavailableError",
+        "breaks": "ModelAPIError",
+    },
+    "llm": {
+        "bad": "BadRequestError",
+        "unknown": "NotFoundError",
+        "breaks": "APIError",
+    },
 }
+"""Clients that chat, and what each raises."""
+SAID = {
+    "bad": "temperature: Input should be less than or equal to 2",
+    "unknown": "There is no such model; GET /v1/models lists what there is.",
+    "away": "The engine does not answer; try again.",
+    "breaks": "The engine broke; see its log.",
+}
+STATUS = {"bad": 400, "unknown": 404, "away": 503}
+SILENT = {"langchain-openai", "llm"}
+"""Clients that show no reasoning."""
+
+
+@pytest.mark.parametrize("client", CHATTING)
+def test_a_client_sees_text_stream_usage_reasoning_and_failures(
+    client: str, server: Server, tmp_path: Path
+) -> None:
+    told = seen(client, server, tmp_path)
+
+    for saw in told.values() if client == "openai" else [told]:
+        assert_answers(saw, reasoning=client not in SILENT)
+        assert_failures(saw, CHATTING[client])
+
+
+def assert_answers(saw: dict[str, Any], *, reasoning: bool) -> None:
+    for name in ("plain", "stream"):
+        assert saw[name]["text"].endswith(ANSWER)
+        assert saw[name]["usage"] == saw["plain"]["usage"]
+        if reasoning:
+            assert saw[name]["reasoning"].startswith("Draft 1\nStep 1: 0 + 3 = 3.")
+            assert saw[name]["reasoning"] == saw["plain"]["reasoning"]
+    assert saw["stream"]["text"] == saw["plain"]["text"]
+    assert saw["plain"]["usage"] == [9, 56]  # words of the question, words generated
+    assert saw["cut"]["usage"][1] == LIMIT
+    assert saw["cut"].get("finish", "length") == "length"
+    assert saw["plain"].get("finish", "stop") == "stop"
+
+
+def assert_failures(saw: dict[str, Any], raised: dict[str, str]) -> None:
+    for name, kind in raised.items():
+        assert saw[name]["class"] == kind
+        assert SAID[name] in saw[name]["message"]
+        assert name not in STATUS or saw[name]["status"] == STATUS[name]
+
+
+@pytest.mark.parametrize("client", CHATTING)
+def test_a_budget_that_ran_out_is_one_post(client: str, server: Server, tmp_path: Path) -> None:
+    seen(client, server, tmp_path)
+
+    assert len(server.asked("cut")) == (2 if client == "openai" else 1)  # sync and async
+
+
+def test_instructor_reads_objects_out_of_markdown_and_is_refused_tools_and_json_by_name(
+    server: Server, tmp_path: Path
+) -> None:
+    told = seen("instructor", server, tmp_path)
+
+    assert told["fact"] == FACT
+    assert told["usage"][1] > 0
+    assert told["tools"]["status"] == told["json"]["status"] == 400
+    assert "tools: " in told["tools"]["message"]
+    assert "response_format" in told["json"]["message"]
+    assert told["unknown"]["status"] == 404
+    assert told["away"]["status"] == 503

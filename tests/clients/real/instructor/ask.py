@@ -14,7 +14,7 @@ ASKED = json.loads(sys.argv[1])
 
 class Fact(BaseModel):
     city: str
-    people: int
+    country: str
 
 
 def ask(mode: instructor.Mode, model: str = "surefoot-stepco", question: str = "fact") -> Any:
