@@ -125,6 +125,7 @@ CHATTING = {
         "bad": "AI_APICallError",
         "unknown": "AI_APICallError",
         "away": "AI_APICallError",
+        "breaks": "AI_StreamProviderError",
     },
     "langchain-openai": {
         "bad": "OpenAIInvalidRequestError",
