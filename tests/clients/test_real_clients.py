@@ -26,7 +26,8 @@ from service.engines.base import Completion, Prompt, Sampling, Watch, unwatched
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine, rehearse
 from service.errors import EngineError, EngineUnavailable
 
-REAL = Path(__file__).parent / "real"
+ROOT = Path(__file__).parents[2]
+REAL = ROOT / "tests/clients/real"
 QUESTIONS = {
     "sum": "What is 3 and 4 and 5 and 6?",
     "cut": "What is 1 and 2 and 3 and 4, in few words?",
@@ -36,13 +37,21 @@ QUESTIONS = {
 }
 FACT = {"city": "Ghent", "country": "Belgium"}
 ANSWER = "Step 4: 12 + 6 = 18.\nAnswer: \\boxed{18}"
+ROWS = [
+    json.loads(line)
+    for line in (ROOT / "bench/data/gsm8k-20.jsonl").read_text(encoding="utf-8").splitlines()[:5]
+]
+WRONG = ROWS[4]["question"]  # which the engine gets wrong
 LIMIT = 30  # what may be generated for the question that is cut
 
 pytestmark = pytest.mark.real
 
 
 class Moody(ScriptedEngine):
-    """Answers sums and the fact; is away, or breaks when it has begun, where the question says so."""
+    """Answers sums, the fact, and GSM8K's rows but the last.
+
+    It is away, or breaks when it has begun, where the question says so.
+    """
 
     def __init__(self) -> None:
         super().__init__(_written)
@@ -62,6 +71,10 @@ class Moody(ScriptedEngine):
 def _written(prompt: Prompt, rng: random.Random) -> str:
     if any(QUESTIONS["fact"] in message.content for message in prompt.messages):
         return f"```json\n{json.dumps(FACT)}\n```"
+    for row in ROWS:
+        if row["question"] in prompt.messages[-1].content:
+            answer = "1" if row["question"] == WRONG else row["answer"]
+            return f"Step 1: It is known.\nAnswer: \\boxed{{{answer}}}"
     return rehearse(prompt, rng)
 
 
@@ -94,7 +107,7 @@ def seen(client: str, server: Server, folder: Path) -> dict[str, Any]:
     """What a client saw, as its script tells it on the last line; it runs in an empty folder."""
     if (REAL / client / "package.json").exists() and not shutil.which("npm"):
         pytest.skip("there is no npm")
-    asked = json.dumps({"url": server.url, **QUESTIONS})
+    asked = json.dumps({"url": server.url, "rows": ROWS, **QUESTIONS})
     ended = subprocess.run(
         [*environments.command(REAL / client), asked],
         cwd=folder,
@@ -214,3 +227,26 @@ def test_instructor_reads_objects_out_of_markdown_and_is_refused_tools_and_json_
     assert "response_format" in told["json"]["message"]
     assert told["unknown"]["status"] == 404
     assert told["away"]["status"] == 503
+
+
+def test_lm_eval_scores_gsm8k_with_its_own_task(server: Server, tmp_path: Path) -> None:
+    told = seen("lm-eval", server, tmp_path)
+
+    assert told["scores"]["exact_match,flexible-extract"] == 0.8  # one of the five is wrong
+    assert [body["seed"] for body in server.posts] == [1234] * 5
+    assert all(body["max_tokens"] == 4096 and body["stop"] for body in server.posts)
+    assert all("\\boxed{" in reply for reply in told["replies"])
+
+
+def test_inspect_sees_text_usage_reasoning_and_failures(server: Server, tmp_path: Path) -> None:
+    told = seen("inspect-ai", server, tmp_path)
+
+    assert told["plain"]["text"].endswith(ANSWER)
+    assert told["plain"]["usage"] == [9, 56]
+    assert told["plain"]["accuracy"] == 1
+    assert told["plain"]["reasoning"].startswith("Draft 1\nStep 1: 0 + 3 = 3.")
+    assert told["cut"]["finish"] == "max_tokens"
+    assert told["cut"]["usage"][1] == LIMIT
+    assert len(server.asked("cut")) == 1
+    for name in ("unknown", "away"):
+        assert SAID[name] in told[name]["message"]
