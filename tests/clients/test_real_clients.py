@@ -215,6 +215,14 @@ def test_a_budget_that_ran_out_is_one_post(client: str, server: Server, tmp_path
     assert len(server.asked("cut")) == (2 if client == "openai" else 1)  # sync and async
 
 
+def test_the_openai_client_tries_again_when_the_engine_is_away(
+    server: Server, tmp_path: Path
+) -> None:
+    seen("openai", server, tmp_path)
+
+    assert len(server.asked("away")) == 3  # sync, with one retry; async, with none
+
+
 def test_instructor_reads_objects_out_of_markdown_and_is_refused_tools_and_json_by_name(
     server: Server, tmp_path: Path
 ) -> None:

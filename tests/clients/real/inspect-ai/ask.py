@@ -19,7 +19,8 @@ def ask(question: str, name: str = "surefoot-stepco", **more: Any) -> Any:
     model = get_model(
         f"openai-api/surefoot/{name}", config=GenerateConfig(seed=7, max_retries=0, **more)
     )
-    task = Task([Sample(ASKED[question], target="18")], generate(), match(numeric=True))
+    samples = [Sample(ASKED[question], target="18")]
+    task = Task(dataset=samples, solver=generate(), scorer=match(numeric=True))
     (log,) = eval(task, model, display="none", log_dir="logs", score_display=False)
     return log
 
@@ -38,7 +39,7 @@ def answer(log: Any) -> dict[str, Any]:
 
 
 def outcome(log: Any) -> dict[str, Any]:
-    return answer(log) if log.status == "success" else {"message": log.error.message}
+    return answer(log) if log.status == "success" else {"message": log.error.traceback}
 
 
 told = {

@@ -60,7 +60,9 @@ def joined(chunks: list[Any]) -> dict[str, Any]:
 
 
 def plainly() -> dict[str, Any]:
-    create = openai.OpenAI(base_url=ASKED["url"], api_key="-", max_retries=1).chat.completions.create
+    create = openai.OpenAI(
+        base_url=ASKED["url"], api_key="-", max_retries=1
+    ).chat.completions.create
     told: dict[str, Any] = {"stream": joined(list(create(**BODIES["plain"], **STREAM)))}
     for name, asked in BODIES.items():
         try:
