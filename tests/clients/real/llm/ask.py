@@ -43,7 +43,7 @@ for name, question, more in (
     ("plain", "sum", {}),
     ("stream", "sum", {"stream": True}),
     ("cut", "cut", {"max_tokens": 30}),
-    ("bad", "sum", {"logit_bias": {"18": 100}}),
+    ("biased", "sum", {"logit_bias": {"18": 100}}),
     ("unknown", "sum", {"model": "gpt-9"}),
     ("breaks", "breaks", {"stream": True}),
 ):
