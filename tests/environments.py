@@ -21,7 +21,9 @@ def command(folder: Path) -> list[str]:
     """What runs a folder's `ask` script in its environment, which is made if it is not there."""
     if (folder / "package.json").exists():
         place = _made(folder, "package-lock.json")
-        return ["node", shutil.copy(folder / "ask.mjs", place)]  # node looks beside the script
+        script = place / "ask.mjs"  # node looks for packages beside it
+        shutil.copyfile(folder / "ask.mjs", script)
+        return ["node", str(script)]
     return [str(_made(folder, "requirements.txt") / "bin/python"), str(folder / "ask.py")]
 
 
@@ -38,17 +40,17 @@ def _made(folder: Path, pins: str) -> Path:
 
 def _python(folder: Path, place: Path) -> None:
     venv.create(place, clear=True, with_pip=True)
-    pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
-    _run([*pip, "-r", folder / "requirements.txt"])
+    pip = [str(place / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+    _run([*pip, "-r", str(folder / "requirements.txt")])
 
 
 def _node(folder: Path, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(folder / name, place)
-    _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", place])
+    _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", str(place)])
 
 
-def _run(command: list[str | Path]) -> None:
+def _run(command: list[str]) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
