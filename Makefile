@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test setup clean
+.PHONY: solve serve test clients setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -19,6 +19,9 @@ test: setup
 	.venv/bin/basedpyright
 	.venv/bin/surefoot models pull --small
 	.venv/bin/pytest
+
+clients: setup
+	.venv/bin/pytest -m real tests/clients/test_real_clients.py
 
 setup: .venv/installed
 

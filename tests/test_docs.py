@@ -22,6 +22,7 @@ from surefoot.cli import app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
+CLIENTS = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
 TRACES = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
 
 
@@ -54,6 +55,21 @@ def test_every_field_of_openais_api_has_a_row() -> None:
     rows = "".join(re.findall(r"^\| ([^|]+) \|", OPENAI, re.MULTILINE))
     for field in {*ChatRequest.model_fields, *ResponsesRequest.model_fields}:
         assert f"`{field}`" in rows, field
+
+
+def test_every_real_client_stands_on_its_page_with_its_version_and_test() -> None:
+    tests = (ROOT / "tests/clients/test_real_clients.py").read_text(encoding="utf-8")
+    for named in re.findall(r"`(test_[a-z0-9_]+)`", CLIENTS):
+        assert f"def {named}(" in tests, named
+    pins = [
+        line
+        for file in (ROOT / "tests/clients/real").glob("*/requirements.txt")
+        for line in file.read_text(encoding="utf-8").replace("_", "-").splitlines()
+    ]
+    held = re.findall(r"^\| `([a-z-]+)`(?:, sync and async)? \| ([\d.]+) \|", CLIENTS, re.MULTILINE)
+    assert len(held) >= 8
+    for name, version in held:
+        assert {f"{name}=={version}", f"{name}-slim=={version}"} & set(pins), name
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
