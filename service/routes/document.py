@@ -18,6 +18,15 @@ REQUEST_ID = {
     "schema": {"type": "string", "pattern": f"^{PLAIN.pattern}$"},
 }
 
+EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "JSON; at the end of a chat, `[DONE]`."},
+    },
+}
+
 
 class DocumentedAPI(FastAPI):
     """An application whose document says what it does: operations are named as their functions."""
@@ -47,7 +56,7 @@ def _complete(responses: dict[str, Any]) -> None:
         response.setdefault("headers", {})[HEADER] = REQUEST_ID
 
 
-def links(pointer: str) -> dict[str, Any]:
+def _links(pointer: str) -> dict[str, Any]:
     """Where the trace is read and deleted whose id stands there in the body."""
     parameters = {"id": f"$response.body#{pointer}"}
     return {
@@ -58,5 +67,4 @@ def links(pointer: str) -> dict[str, Any]:
 
 def answered(pointer: str) -> dict[int | str, dict[str, Any]]:
     """An answer, whole or as events; the id of its trace stands there in the body."""
-    events = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {200: {"content": events, "links": links(pointer)}}
+    return {200: {"content": {"text/event-stream": {"itemSchema": EVENT}}, "links": _links(pointer)}}

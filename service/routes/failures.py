@@ -14,6 +14,7 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
+    BodyTooLarge,
     DeadlineExceeded,
     EngineError,
     EngineUnavailable,
@@ -32,7 +33,7 @@ MOST_BYTES = 2_000_000
 HTTP = {
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
-    413: ("body_too_large", "The body is over 2 MB; send less."),
+    413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
 }
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from service import events
 from service.engines.base import Message, Sampling
@@ -28,6 +28,16 @@ class MessageShape(Shape):
 
 class SolveRequest(Shape):
     """A question, as `problem` or as `messages`, and how to solve it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["problem"], "properties": {"messages": {"type": "null"}}},
+                {"required": ["messages"], "properties": {"problem": {"type": "null"}}},
+            ],
+            "examples": [{"problem": "What is 3 and 4 and 5 and 6?", "sampling": {"seed": 7}}],
+        }
+    )
 
     problem: Text | None = None
     messages: list[MessageShape] | None = Field(default=None, min_length=1, max_length=256)

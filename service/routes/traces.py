@@ -10,7 +10,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import InvalidRequest, NotFound, TracesUnavailable
-from service.routes.document import links
 from service.routes.failures import documented
 from service.routes.keeping import Kept, Tenant
 from service.traces.store import ID, PLACE, Filter, Place
@@ -68,8 +67,7 @@ class Page(BaseModel):
 @router.get(
     "",
     summary="List the traces",
-    responses=documented(InvalidRequest, NotFound, TracesUnavailable)
-    | {200: {"links": links("/data/0/id")}},
+    responses=documented(InvalidRequest, NotFound, TracesUnavailable),
 )
 async def list_traces(store: Kept, tenant: Tenant, query: Annotated[Paged, Query()]) -> Page:
     """The solves that were kept, newest first."""
