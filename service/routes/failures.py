@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 MOST_ERRORS = 10
 MOST_BYTES = 2_000_000
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP = {
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
@@ -202,6 +203,9 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> list[str]:
     """What the path takes, whichever of its routes takes it."""
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    here = (each for each in routes if each.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for each in here for method in each.methods or ()})
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
