@@ -67,4 +67,6 @@ def _links(pointer: str) -> dict[str, Any]:
 
 def answered(pointer: str) -> dict[int | str, dict[str, Any]]:
     """An answer, whole or as events; the id of its trace stands there in the body."""
-    return {200: {"content": {"text/event-stream": {"itemSchema": EVENT}}, "links": _links(pointer)}}
+    return {
+        200: {"content": {"text/event-stream": {"itemSchema": EVENT}}, "links": _links(pointer)}
+    }

@@ -23,9 +23,7 @@ async def models(request: Request) -> ModelList:
     return ModelList(object="list", data=[names.shown(name, state.since) for name in served])
 
 
-@router.get(
-    "/models/{model:path}", summary="Show a model", responses=documented(ModelNotFound)
-)
+@router.get("/models/{model:path}", summary="Show a model", responses=documented(ModelNotFound))
 async def model(request: Request, model: Named) -> Model:
     """One of them."""
     state = request.app.state

@@ -17,6 +17,7 @@ from service.traces.trace import Outcome, Summary, Trace
 
 router = APIRouter(prefix="/v1/traces", tags=["traces"])
 
+
 def _date(given: object) -> object:
     """A number is no date, though pydantic would take it for seconds."""
     if isinstance(given, str) and not DATE.match(given):
