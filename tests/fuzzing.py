@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import schemathesis
 
 BEYOND_A_SCHEMA = (
@@ -21,7 +23,7 @@ BEYOND_A_SCHEMA = (
 
 @schemathesis.check
 def refused_for_what_no_schema_can_say(
-    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
     """A rule that a schema could state, but the document does not, is a defect of the document."""
     valid = case.meta is not None and case.meta.generation.mode.is_positive
