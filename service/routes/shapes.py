@@ -21,6 +21,10 @@ from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, Sampli
 from verifier.scoring import Score
 
 
+PROBLEM_ALONE = {"problem": {"type": "string"}, "messages": {"type": "null"}}
+MESSAGES_ALONE = {"messages": {"type": "array"}, "problem": {"type": "null"}}
+
+
 class MessageShape(Shape):
     role: Literal["system", "user", "assistant"]
     content: Text
@@ -32,8 +36,8 @@ class SolveRequest(Shape):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [
-                {"required": ["problem"], "properties": {"messages": {"type": "null"}}},
-                {"required": ["messages"], "properties": {"problem": {"type": "null"}}},
+                {"required": ["problem"], "properties": PROBLEM_ALONE},
+                {"required": ["messages"], "properties": MESSAGES_ALONE},
             ],
             "examples": [{"problem": "What is 3 and 4 and 5 and 6?", "sampling": {"seed": 7}}],
         }
