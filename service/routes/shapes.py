@@ -20,7 +20,6 @@ from service.traces.tracing import traced
 from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
 from verifier.scoring import Score
 
-
 PROBLEM_ALONE = {"problem": {"type": "string"}, "messages": {"type": "null"}}
 MESSAGES_ALONE = {"messages": {"type": "array"}, "problem": {"type": "null"}}
 
