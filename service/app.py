@@ -15,6 +15,7 @@ from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
 from service.routes import chat, failures, health, ids, models, responses, solve, traces
+from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
 from service.traces.keeper import Keeper
@@ -53,7 +54,7 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
             await queue.close()
             await engine.close()
 
-    app = FastAPI(
+    app = DocumentedAPI(
         title="Surefoot",
         summary="Inference-time reasoning: verified steps, every token accounted for.",
         version=version("surefoot-service"),

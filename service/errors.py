@@ -7,6 +7,7 @@
     │   ├── UnsupportedValue      400   a field's value that is not among those served
     │   ├── UnsupportedContent    400   a part of a message that is no text
     │   ├── ContextLengthExceeded 400
+    │   ├── BodyTooLarge          413
     │   └── NotFound              404   there is no such thing, or it is another's
     │       └── ModelNotFound     404
     ├── EngineError               502   the engine answered, with nonsense or a refusal
@@ -57,6 +58,11 @@ class UnsupportedContent(InvalidRequest):
 
 class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
+
+
+class BodyTooLarge(InvalidRequest):
+    status = 413
+    code = "body_too_large"
 
 
 class NotFound(InvalidRequest):

@@ -32,8 +32,20 @@ def _named(strategy: object) -> object:
     return {"name": name} if isinstance(strategy, str) else strategy
 
 
-Text = Annotated[str, Field(max_length=64_000), AfterValidator(_readable), AfterValidator(_spoken)]
-NamedStrategy = Annotated[AnyStrategy, Field(discriminator="name"), BeforeValidator(_named)]
+Text = Annotated[
+    str,
+    Field(max_length=64_000, json_schema_extra={"minLength": 1, "pattern": r"^[^\u0000]+$"}),
+    AfterValidator(_readable),
+    AfterValidator(_spoken),
+]
+StrategyName = Literal["stepco", "best_of_n", "self_consistency", "single"]
+Chosen = Annotated[
+    AnyStrategy, Field(discriminator="name", json_schema_extra={"required": ["name"]})
+]
+NamedStrategy = Annotated[
+    Chosen,
+    BeforeValidator(_named, json_schema_input_type=StrategyName | Chosen),
+]
 
 BaselineKind = Literal["none", "estimate", "measure"]
 

@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -24,8 +25,8 @@ from pydantic_core import PydanticCustomError
 from service.engines.base import Message
 from service.errors import InvalidRequest, UnsupportedParameter
 from service.openai import names
-from service.strategies import STRATEGIES
-from service.wire import BaselineKind, BudgetShape, NamedStrategy, Shape, Text
+from service.strategies import STRATEGIES, AnyStrategy
+from service.wire import BaselineKind, BudgetShape, NamedStrategy, Shape, StrategyName, Text
 
 WITHOUT_EFFECT: tuple[object, ...] = (None, False, 0, "none", "auto", [], {})
 READABLE_PARTS = ("text", "input_text", "output_text")
@@ -59,14 +60,17 @@ def _listed(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
 
 
-Refused = Annotated[Any, AfterValidator(_idle)]
+Refused = Annotated[
+    Any, AfterValidator(_idle), WithJsonSchema({"enum": list(WITHOUT_EFFECT)}, mode="validation")
+]
 """Refused, unless it says nothing."""
 Ignored = Any
 """Taken as it comes, without effect."""
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-Stops = Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=4)]
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Stops = Annotated[list[Stop], Field(max_length=4)]
 
 
 class Lenient(BaseModel):
@@ -78,11 +82,14 @@ class Lenient(BaseModel):
 
 
 class Part(Lenient):
-    type: Annotated[str, AfterValidator(_text_part)]
+    type: Annotated[
+        str, Field(json_schema_extra={"enum": [*READABLE_PARTS]}), AfterValidator(_text_part)
+    ]
     text: Text
 
 
-Content = Annotated[list[Part], BeforeValidator(_parts), Field(min_length=1, max_length=256)]
+Parts = Annotated[list[Part], Field(min_length=1, max_length=256)]
+Content = Annotated[Parts, BeforeValidator(_parts, json_schema_input_type=Text | Parts)]
 
 
 class Turn(Lenient):
@@ -97,10 +104,17 @@ class Turn(Lenient):
         return Message(role, "".join(part.text for part in self.content))
 
 
+def _given(value: object) -> object:
+    return {} if value is None else value
+
+
 class Knobs(Shape):
     """Surefoot's own: what `POST /solve` takes, under the names it has there."""
 
-    strategy: NamedStrategy = STRATEGIES["stepco"]()
+    strategy: Annotated[
+        NamedStrategy,
+        BeforeValidator(_given, json_schema_input_type=StrategyName | AnyStrategy | None),
+    ] = STRATEGIES["stepco"]()
     """Knobs of the strategy that the model's name chooses."""
     budget: BudgetShape = BudgetShape()
     baseline: BaselineKind = "estimate"
@@ -142,7 +156,9 @@ class Asked(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     reasoning: Reasoning | None = None
-    surefoot: Knobs = Knobs()
+    surefoot: Annotated[Knobs, BeforeValidator(_given, json_schema_input_type=Knobs | None)] = (
+        Knobs()
+    )
 
     service_tier: Literal["auto", "default"] | None = None
     metadata: Ignored = None
@@ -198,17 +214,17 @@ class Asked(BaseModel):
         name = names.strategy(body.get("model")) if isinstance(body, dict) else None
         if name is None:
             return body
-        own = body.get("surefoot")
-        knobs = (own or {}).get("strategy") or {} if isinstance(own, dict | None) else None
+        own = _given(body.get("surefoot"))
+        knobs = _given(own.get("strategy")) if isinstance(own, dict) else None
         if isinstance(knobs, str):
             knobs = {"name": knobs}
-        if not isinstance(knobs, dict):
+        if not isinstance(own, dict) or not isinstance(knobs, dict):
             return body
         if knobs.get("name", name) != name:
             raise InvalidRequest(
                 "The model's name chooses the strategy; leave this out.", "surefoot.strategy.name"
             )
-        return body | {"surefoot": (own or {}) | {"strategy": knobs | {"name": name}}}
+        return body | {"surefoot": own | {"strategy": knobs | {"name": name}}}
 
     @model_validator(mode="after")
     def _routes_nowhere(self) -> Asked:
@@ -239,13 +255,26 @@ def _demand_equal(one: object, other: object, param: str) -> None:
 class ChatRequest(Asked):
     """A request of the chat completions API."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "surefoot-stepco",
+                    "messages": [{"role": "user", "content": "What is 3 and 4 and 5 and 6?"}],
+                }
+            ]
+        }
+    )
+
     turns_param = "messages"
 
     messages: Annotated[list[Turn], Field(min_length=1, max_length=256)]
     max_completion_tokens: Tokens | None = None
     max_tokens: Tokens | None = None
     n: Annotated[int, Field(ge=1, le=8)] | None = None
-    stop: Annotated[Stops | None, BeforeValidator(_listed)] = None
+    stop: Annotated[
+        Stops | None, BeforeValidator(_listed, json_schema_input_type=Stop | Stops | None)
+    ] = None
     reasoning_effort: Effort | None = None
     include_reasoning: bool | None = None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from service.engines.base import Message
 from service.openai.answer import Answer, Stamp, Surefoot
@@ -36,15 +36,26 @@ class Item(Turn):
     type: Literal["message"] = "message"
 
 
+Items = Annotated[list[Item], Field(min_length=1, max_length=256)]
+
+
 class TextOptions(Lenient):
     format: PlainFormat | None = None
     verbosity: Ignored = None
 
 
 class ResponsesRequest(Asked):
+    """A request of the responses API."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "surefoot-stepco", "input": "What is 3 and 4 and 5 and 6?"}]
+        }
+    )
+
     turns_param = "input"
 
-    input: Annotated[list[Item], BeforeValidator(_turns), Field(min_length=1, max_length=256)]
+    input: Annotated[Items, BeforeValidator(_turns, json_schema_input_type=Text | Items)]
     instructions: Text | None = None
     max_output_tokens: Tokens | None = None
     text: TextOptions | None = None

@@ -2,18 +2,22 @@
 
 from fastapi import APIRouter, Response
 
+from service.errors import BodyTooLarge, ModelNotFound
 from service.openai.answer import Answer
 from service.openai.completion import ChatCompletion, Chunks, completion
 from service.openai.request import ChatRequest
 from service.routes.answering import Answerer
+from service.routes.document import answered
+from service.routes.failures import SOLVING, documented
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 
 @router.post(
     "/chat/completions",
+    summary="Answer a chat",
     response_model=ChatCompletion,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses=documented(*SOLVING, BodyTooLarge, ModelNotFound) | answered("/surefoot/trace_id"),
 )
 async def chat(body: ChatRequest, answerer: Answerer) -> Response:
     """Answer a conversation, whole or, with `stream`, in chunks as it is reasoned out."""

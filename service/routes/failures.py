@@ -8,25 +8,81 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidRequest, InvalidType, ServiceError, UnsupportedValue
+from service.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    InvalidType,
+    ServiceError,
+    UnsupportedValue,
+    VerifierUnavailable,
+)
 from service.routes.ids import HEADER, request_id
 
 log = logging.getLogger(__name__)
 
 MOST_ERRORS = 10
 MOST_BYTES = 2_000_000
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP = {
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
-    413: ("body_too_large", "The body is over 2 MB; send less."),
+    413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
 }
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue
 }
+SOLVING = (
+    InvalidRequest,
+    EngineError,
+    EngineUnavailable,
+    VerifierUnavailable,
+    DeadlineExceeded,
+)
+"""What a solve can come to instead of an answer."""
+RETRY = {
+    "x-should-retry": {
+        "description": "Whether the same request may succeed later.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    }
+}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds to wait.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    }
+}
 PLAIN = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    message: str
+    """One sentence for a person; it never holds what the caller sent."""
+    type: str
+    """The kind of failure."""
+    param: str | None
+    """The field at fault, as `messages[0].content`."""
+    code: str
+    """What a program tells failures apart by."""
+
+
+class Failed(BaseModel):
+    """Every response that is no success."""
+
+    error: Problem
 
 
 class BodyLimit:
@@ -47,6 +103,17 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
+
+
+def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """How a route can fail, for the OpenAPI document: a response for each status."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({kind.status for kind in kinds}):
+        alike = [kind for kind in kinds if kind.status == status]
+        codes = " or ".join(f"`{kind.code}`" for kind in alike)
+        headers = RETRY | (RETRY_AFTER if alike[0].retryable else {})
+        told[status] = {"model": Failed, "description": f"{codes}.", "headers": headers}
+    return told
 
 
 def envelope(error: ServiceError) -> dict[str, dict[str, str | None]]:
@@ -79,8 +146,9 @@ async def _service_error(request: Request, error: Exception) -> JSONResponse:
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[:MOST_ERRORS]
-    message = "; ".join(f"{_where(each, error.body)}: {_what(each)}" for each in wrong)
-    return await _service_error(request, _kind(wrong[0])(message, _where(wrong[0], error.body)))
+    places = [_where(each, error.body) for each in wrong]
+    said = (f"{place or 'body'}: {_what(each)}" for place, each in zip(places, wrong, strict=True))
+    return await _service_error(request, _kind(wrong[0])("; ".join(said), places[0] or None))
 
 
 def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
@@ -127,4 +195,17 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     code, message = HTTP.get(error.status_code, ("invalid_value", "The request cannot be read."))
     seen = InvalidRequest(message)
     seen.status, seen.code = error.status_code, code
-    return await _service_error(request, seen)
+    response = await _service_error(request, seen)
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_methods(request))
+    return response
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes, whichever of its routes takes it."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]

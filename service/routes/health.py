@@ -2,19 +2,25 @@
 
 from fastapi import APIRouter, Request
 
+from service.errors import EngineError, EngineUnavailable, VerifierUnavailable
+from service.routes.failures import documented
 from service.solver import Solver
 from service.traces.keeper import Keeper
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health")
+@router.get("/health", summary="Is the process alive")
 async def health() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
-@router.get("/ready", responses={503: {"description": "Engine or verifier does not answer."}})
+@router.get(
+    "/ready",
+    summary="Could it solve something",
+    responses=documented(EngineError, EngineUnavailable, VerifierUnavailable),
+)
 async def ready(request: Request) -> dict[str, str]:
     """Engine and verifier answer. `traces`: kept, off, or what keeps them from being kept."""
     solver: Solver = request.app.state.solver

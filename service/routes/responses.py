@@ -2,18 +2,22 @@
 
 from fastapi import APIRouter, Response
 
+from service.errors import BodyTooLarge, ModelNotFound
 from service.openai.answer import Answer
 from service.openai.response_events import ResponseEvents
 from service.openai.responses import ResponseObject, ResponsesRequest, ended, response
 from service.routes.answering import Answerer
+from service.routes.document import answered
+from service.routes.failures import SOLVING, documented
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 
 @router.post(
     "/responses",
+    summary="Answer an input",
     response_model=ResponseObject,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses=documented(*SOLVING, BodyTooLarge, ModelNotFound) | answered("/surefoot/trace_id"),
 )
 async def responses(body: ResponsesRequest, answerer: Answerer) -> Response:
     """Answer an input, whole or, with `stream`, in events as it is reasoned out."""

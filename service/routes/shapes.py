@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from service import events
 from service.engines.base import Message, Sampling
@@ -20,6 +20,9 @@ from service.traces.tracing import traced
 from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
 from verifier.scoring import Score
 
+PROBLEM_ALONE = {"problem": {"type": "string"}, "messages": {"type": "null"}}
+MESSAGES_ALONE = {"messages": {"type": "array"}, "problem": {"type": "null"}}
+
 
 class MessageShape(Shape):
     role: Literal["system", "user", "assistant"]
@@ -28,6 +31,16 @@ class MessageShape(Shape):
 
 class SolveRequest(Shape):
     """A question, as `problem` or as `messages`, and how to solve it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["problem"], "properties": PROBLEM_ALONE},
+                {"required": ["messages"], "properties": MESSAGES_ALONE},
+            ],
+            "examples": [{"problem": "What is 3 and 4 and 5 and 6?", "sampling": {"seed": 7}}],
+        }
+    )
 
     problem: Text | None = None
     messages: list[MessageShape] | None = Field(default=None, min_length=1, max_length=256)

@@ -6,10 +6,11 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 
-from service.errors import ServiceError
+from service.errors import BodyTooLarge, ServiceError
 from service.events import Event, Listener, unheard
 from service.routes import shapes
-from service.routes.failures import envelope
+from service.routes.document import answered
+from service.routes.failures import SOLVING, documented, envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.shapes import SolveRequest, SolveResponse, response
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
@@ -19,7 +20,10 @@ router = APIRouter(tags=["solve"])
 
 
 @router.post(
-    "/solve", response_model=SolveResponse, responses={200: {"content": {"text/event-stream": {}}}}
+    "/solve",
+    summary="Solve a question",
+    response_model=SolveResponse,
+    responses=documented(*SOLVING, BodyTooLarge) | answered("/id"),
 )
 async def solve(request: Request, body: SolveRequest, origin: CameBy, keep: Keeping) -> Response:
     """Solve a question: JSON, or with `stream` server-sent events as the solve goes on.

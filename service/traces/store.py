@@ -29,7 +29,7 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 LOCKED = 5  # seconds to wait for another writer of the same SQLite file
 PAGE = 50  # traces in memory at once while many are read
 ID = re.compile(r"solve-[0-9a-f]{32}")
-PLACE = re.compile(rf"(\d{{1,16}})-({ID.pattern})")
+PLACE = re.compile(rf"([0-9]{{1,16}})-({ID.pattern})")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Columns = TypeVarTuple("Columns")
 SUMMARY = [getattr(Kept, name) for name in Summary.model_fields]
