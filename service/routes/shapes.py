@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from service import events
 from service.engines.base import Message, Sampling
@@ -20,8 +21,8 @@ from service.traces.tracing import traced
 from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
 from verifier.scoring import Score
 
-PROBLEM_ALONE = {"problem": {"type": "string"}, "messages": {"type": "null"}}
-MESSAGES_ALONE = {"messages": {"type": "array"}, "problem": {"type": "null"}}
+PROBLEM_ALONE: JsonDict = {"problem": {"type": "string"}, "messages": {"type": "null"}}
+MESSAGES_ALONE: JsonDict = {"messages": {"type": "array"}, "problem": {"type": "null"}}
 
 
 class MessageShape(Shape):
