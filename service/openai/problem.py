@@ -4,10 +4,11 @@ Such a question gets our step format. Every other reaches the policy as it came,
 translation or a block of JSON comes back as the policy writes it. A rule, not a model: it costs no
 tokens and says the same every time. What it takes for a problem asks for a quantity and gives one,
 or asks something of many quantities or of a formula. Requests to write, translate or extract are
-none, whatever numbers they hold.
+none, whatever numbers they hold; nor is anything that shall be answered in a data format.
 """
 
 import re
+from collections.abc import Sequence
 
 MANY = 2  # quantities that an everyday question may hold
 
@@ -33,13 +34,15 @@ _DICTATES = re.compile(
     r"""\A\W*(?:please\W+)?(?:(?:can|could|would)\s+you\W+(?:please\W+)?)?
         (?:write|translate|summari[sz]e|rewrite|rephrase|paraphrase|classify|extract|list|explain
           |describe|generate|return|reply|repeat|tell|correct|compose|draft|create|name|implement)\b
-    | ``` | \bjson\b | \btranslat | \bsummar""",
+    | \btranslat | \bsummar""",
     re.IGNORECASE | re.VERBOSE,
 )
+_DATA = re.compile(r"```|\b(?:json|yaml|xml|csv)\b", re.IGNORECASE)
 
 
-def is_problem(text: str) -> bool:
-    if _DICTATES.search(text):
+def is_problem(text: str, instructions: Sequence[str] = ()) -> bool:
+    """Of the last turn, under the instructions that went before it."""
+    if _DICTATES.search(text) or any(_DATA.search(said) for said in (text, *instructions)):
         return False
     quantities = len(_QUANTITY.findall(text))
     if _ASKS_A_QUANTITY.search(text):

@@ -26,7 +26,8 @@ SHORTEST, ROOMY = 512, 2048  # tokens of one path
 def task(asked: Asked) -> Task:
     knobs = asked.surefoot
     most = budget(asked)
-    form: Form = "steps" if is_problem(asked.turns[-1].content) else "free"
+    instructions = [turn.content for turn in asked.turns if turn.role == "system"]
+    form: Form = "steps" if is_problem(asked.turns[-1].content, instructions) else "free"
     return Task(
         question=Question(asked.turns, sampling(asked, most), form=form),
         strategy=knobs.strategy,

@@ -120,3 +120,15 @@ def test_mathematics_is_a_problem(question: str) -> None:
 )
 def test_conversation_is_no_problem(question: str) -> None:
     assert not is_problem(question)
+
+
+@pytest.mark.parametrize("said", ["Reply in JSON: {\"people\": int}.", "```yaml\npeople: int\n```"])
+def test_a_quantity_wanted_in_a_data_format_is_answered_in_that_format(said: str) -> None:
+    engine = ScriptedEngine(script := Playback('{"people": 60000}'))
+    with service(engine) as client:
+        question = "How many people live in Ghent, if 3 in 4 of 80000 do?"
+        turns = [{"role": "system", "content": said}, {"role": "user", "content": question}]
+        answer = chat(client, messages=turns)
+
+    assert answer["choices"][0]["message"]["content"] == '{"people": 60000}'
+    assert not script.prompts[0].prefix

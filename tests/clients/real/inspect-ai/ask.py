@@ -15,10 +15,9 @@ from inspect_ai.scorer import match
 from inspect_ai.solver import generate
 
 
-def ask(question: str, name: str = "surefoot-stepco", **more: Any) -> Any:
-    model = get_model(
-        f"openai-api/surefoot/{name}", config=GenerateConfig(seed=7, max_retries=0, **more)
-    )
+def ask(question: str, name: str = "surefoot-stepco", stream: bool = False, **more: Any) -> Any:
+    config = GenerateConfig(seed=7, max_retries=0, **more)
+    model = get_model(f"openai-api/surefoot/{name}", config=config, stream=stream)
     samples = [Sample(ASKED[question], target="18")]
     task = Task(dataset=samples, solver=generate(), scorer=match(numeric=True))
     (log,) = eval(task, model, display="none", log_dir="logs", score_display=False)
@@ -44,8 +43,10 @@ def outcome(log: Any) -> dict[str, Any]:
 
 told = {
     "plain": outcome(ask("sum")),
+    "stream": outcome(ask("sum", stream=True)),
     "cut": outcome(ask("cut", max_tokens=30)),
     "unknown": outcome(ask("sum", name="gpt-9")),
     "away": outcome(ask("away")),
+    "breaks": outcome(ask("breaks", stream=True)),
 }
 print(json.dumps(told))

@@ -28,6 +28,15 @@ def ask(mode: instructor.Mode, model: str = "surefoot-stepco", question: str = "
     )
 
 
+def watch(question: str) -> None:
+    """Ask for an object that fills as it streams."""
+    client = openai.OpenAI(base_url=ASKED["url"], api_key="-", max_retries=0)
+    partial = instructor.from_openai(client, mode=instructor.Mode.MD_JSON).create_partial
+    turns = [{"role": "user", "content": ASKED[question]}]
+    for _ in partial(model="surefoot-stepco", messages=turns, response_model=Fact, max_retries=1):
+        pass
+
+
 def failure(error: Exception) -> dict[str, Any]:
     cause = error
     while not isinstance(cause, openai.APIError) and cause.__cause__:
@@ -54,4 +63,8 @@ for name, asked in (
         ask(**asked)
     except (InstructorRetryException, openai.APIError) as error:
         told[name] = failure(error)
+try:
+    watch("breaks")
+except (InstructorRetryException, openai.APIError) as error:
+    told["breaks"] = failure(error)
 print(json.dumps(told))

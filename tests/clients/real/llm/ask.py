@@ -45,6 +45,7 @@ for name, question, more in (
     ("cut", "cut", {"max_tokens": 30}),
     ("biased", "sum", {"logit_bias": {"18": 100}}),
     ("unknown", "sum", {"model": "gpt-9"}),
+    ("away", "away", {}),
     ("breaks", "breaks", {"stream": True}),
 ):
     try:
