@@ -122,7 +122,7 @@ def test_conversation_is_no_problem(question: str) -> None:
     assert not is_problem(question)
 
 
-@pytest.mark.parametrize("said", ["Reply in JSON: {\"people\": int}.", "```yaml\npeople: int\n```"])
+@pytest.mark.parametrize("said", ['Reply in JSON: {"people": int}.', "```yaml\npeople: int\n```"])
 def test_a_quantity_wanted_in_a_data_format_is_answered_in_that_format(said: str) -> None:
     engine = ScriptedEngine(script := Playback('{"people": 60000}'))
     with service(engine) as client:
