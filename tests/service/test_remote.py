@@ -20,10 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import running
 from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
+from service.text import readable
 from verifier.readout import Query, marked
 from verifier.scoring import Cost, VerifierError
 
@@ -38,7 +40,9 @@ BEGUN = Prompt(ASK.messages, prefix="Step 1: ")
 class Stub:
     """What the server shall do, one reply a completion, and what it has seen."""
 
-    url: str = ""
+    address: str = ""
+    turn: int = 0
+    """Counts the plays: what an earlier test's client sent too late is not played to."""
     owner: str = "openai"
     replies: list[Play] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -51,7 +55,11 @@ class Stub:
     """Set when a caller left in the middle of a stream."""
 
     def plays(self, *replies: Play, owner: str = "openai") -> None:
-        self.__init__(self.url, owner, list(replies))  # type: ignore[misc]
+        self.__init__(self.address, self.turn + 1, owner, list(replies))  # type: ignore[misc]
+
+    @property
+    def url(self) -> str:
+        return f"{self.address}/{self.turn}"
 
     def note(self, request: Request) -> None:
         self.paths.append(request.url.path)
@@ -144,13 +152,34 @@ def _server() -> Iterator[None]:
 
     @app.post("/v1/{kind:path}")
     async def complete(request: Request) -> Response:
+        turn, body = STUB.turn, await request.json()
+        if turn != STUB.turn:
+            return Response(status_code=410)
         STUB.note(request)
-        STUB.bodies.append(await request.json())
+        STUB.bodies.append(body)
         play = STUB.replies.pop(0) if len(STUB.replies) > 1 else STUB.replies[0]
         return await play(request)
 
-    with running(app) as STUB.url:
+    app.add_middleware(OfThisTurn)
+    with running(app) as STUB.address:
         yield
+
+
+class OfThisTurn:
+    """Takes the turn from a request's path, and lets no other turn's through."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        _, turn, path = scope["path"].split("/", 2)
+        now = turn == str(STUB.turn)
+        await (self.app if now else Response(status_code=410))(
+            scope | {"path": f"/{path}"}, receive, send
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -316,7 +345,7 @@ def test_what_a_watch_hears_adds_up_to_the_completion(
     [completion] = complete(watch=listener)
 
     assert listener.of(0) == completion
-    assert completion.text == "".join(texts)
+    assert completion.text == readable("".join(texts))
     assert total is None or completion.usage == Usage(*total, calls=1)
 
 
