@@ -178,7 +178,7 @@ class OfThisTurn:
         _, turn, path = scope["path"].split("/", 2)
         now = turn == str(STUB.turn)
         await (self.app if now else Response(status_code=410))(
-            scope | {"path": f"/{path}"}, receive, send
+            {**scope, "path": f"/{path}"}, receive, send
         )
 
 
