@@ -25,6 +25,8 @@ from verifier.adapter import SHIPPED, Adapter, AdapterError
 from verifier.answers import Grader
 from verifier.batching import Batching
 from verifier.judge import judge
+from verifier.pooling import Pooling
+from verifier.prms import PRMS
 from verifier.readout import Reader, Readout
 from verifier.scoring import VerifierBackend
 
@@ -70,7 +72,7 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
 
 async def load(settings: Settings) -> tuple[Backend, VerifierBackend]:
     """Engine and verifier as the settings name them; raises `StartupError` or `EngineError`."""
-    if settings.engine == "llamacpp" and not settings.verifier_url:
+    if settings.engine == "llamacpp" and not settings.verifier_url and settings.verifier not in PRMS:
         policy, adapter = _file(settings, settings.model or POLICY), _adapter(settings)
         checker = _checker(settings, adapter)
         if policy.samefile(checker):  # one set of weights serves as both
@@ -93,6 +95,8 @@ async def load_verifier(settings: Settings) -> VerifierBackend:
     """The verifier alone; raises what `load` does."""
     if settings.engine == "scripted":
         return ArithmeticVerifier()
+    if settings.verifier in PRMS:
+        return await _pooling(settings, PRMS[settings.verifier])
     adapter = _adapter(settings)
     if not settings.verifier_url:
         checker = _checker(settings, adapter)

@@ -8,12 +8,12 @@ Not covered: a tokeniser, so that `measure` is an upper bound; servers that igno
 import asyncio
 import math
 import re
-from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import stamina
@@ -22,9 +22,13 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 from service.engines import base
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
+from verifier.pooling import Rows
+from verifier.prms.prm import Turns
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, VerifierError
 from verifier.steps import neutralise
+
+T = TypeVar("T")
 
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
@@ -85,6 +89,24 @@ def _plain(prompt: Prompt) -> Prompt:
     """The prompt with no control tokens in its texts; a verifier's query has none, but markers."""
     messages = tuple(replace(turn, content=neutralise(turn.content)) for turn in prompt.messages)
     return Prompt(messages, neutralise(prompt.prefix))
+
+
+def _uncoded(text: str | Turns) -> dict[str, object]:
+    """What asks vLLM for the tokens of a text, and of no more than it."""
+    if isinstance(text, str):
+        return {"prompt": text, "add_special_tokens": False}
+    turns = [{"role": role, "content": content} for role, content in text]
+    return {"messages": turns, "add_generation_prompt": False}
+
+
+async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once; the first failure cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures.exceptions[0].__cause__
+    return [task.result() for task in tasks]
 
 
 class RemoteEngine:
@@ -151,14 +173,10 @@ class RemoteEngine:
                 losses.append(e)
                 return told.complete("failed")
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(sample(*pair)) for pair in enumerate(prompts)]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        completions = await _together(sample(*pair) for pair in enumerate(prompts))
         if losses and len(losses) == len(prompts):
             raise self._ours(losses[0]) from losses[0]
-        return [task.result() for task in tasks]
+        return completions
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
         """A token takes a byte at least; what a chat template adds to a text is less than 64."""
@@ -170,14 +188,25 @@ class RemoteEngine:
 
         One that is not among them counts as likely as the last of them.
         """
-        try:
+        with self._for_a_verifier("gave no reading"):
             named = await self._named(pairs) if self._server == "vllm" else {}
             return [await self._read(query, pairs, named) for query in queries]
-        except ServiceError as error:
-            raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.measure([base.turns(query) for query in queries])
+
+    async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
+        """Tokens by the server's own tokeniser, a conversation's by its chat template."""
+        with self._for_a_verifier("tokenised nothing"):
+            heard = await _together(self._ask("POST", "/tokenize", _uncoded(t)) for t in texts)
+        return [each.tokens for each in heard]
+
+    async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
+        """What vLLM's pooling runner says of each, all in one request."""
+        asked = {"model": self.name, "input": prompts, "task": "token_classify"}
+        with self._for_a_verifier("gave no scores"):
+            rows = (await self._ask("POST", "/pooling", asked)).data
+        return [each["data"] for each in sorted(rows, key=lambda row: row["index"])]
 
     async def check(self) -> None:
         await self._ask("GET", "/v1/models")
@@ -263,6 +292,13 @@ class RemoteEngine:
             await response.aread()
             response.raise_for_status()
         return response
+
+    @contextmanager
+    def _for_a_verifier(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            raise VerifierError(f"{self.name} {what}: {error}") from error
 
     def _ours(self, error: Exception) -> ServiceError:
         """What an error means to us. The server's own words stay behind: they may echo a prompt."""
