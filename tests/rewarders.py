@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 Scores = Callable[[str, Sequence[str]], list[float]]
+Forward = Callable[[list[int]], Any]
+"""Probabilities for every token: a tensor of (tokens, classes)."""
 
 WORDS = (
     "Step 1: Natalia sold 48 clips in April. Step 2: half as many in May is 24 + 48 - 1 = 72.\n\n",
@@ -45,6 +47,8 @@ SIZE: dict[str, Any] = {
 @dataclass(frozen=True, slots=True)
 class Rewarder:
     folder: Path
+    tokenizer: Any
+    forward: Forward
     scores: Scores
 
 
@@ -62,6 +66,10 @@ def qwen_math(folder: Path) -> Rewarder:
     head = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
     _save(folder, config, "Qwen2ForProcessRewardModel", model=model, score=head)
 
+    def forward(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return head(model(torch.tensor([ids])).last_hidden_state)[0].softmax(-1)
+
     def scores(question: str, steps: Sequence[str]) -> list[float]:
         told = "Please reason step by step, and put your final answer within \\boxed{}."
         turns = [
@@ -70,13 +78,12 @@ def qwen_math(folder: Path) -> Rewarder:
             {"role": "assistant", "content": "<extra_0>".join(steps) + "<extra_0>"},
         ]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
-        ids = tokenizer.encode(text, return_tensors="pt")
-        with torch.no_grad():
-            rows = head(model(ids).last_hidden_state).softmax(-1)[0]
-        found: list[float] = rows[ids[0] == tokenizer.encode("<extra_0>")[0], 1].tolist()
+        ids = tokenizer.encode(text)
+        marked = torch.tensor(ids) == tokenizer.encode("<extra_0>")[0]
+        found: list[float] = forward(ids)[marked, 1].tolist()
         return found
 
-    return Rewarder(folder, scores)
+    return Rewarder(folder, tokenizer, forward, scores)
 
 
 def skywork(folder: Path) -> Rewarder:
@@ -89,8 +96,13 @@ def skywork(folder: Path) -> Rewarder:
     torch.manual_seed(2)
     config = Qwen2Config(vocab_size=len(tokenizer), **SIZE)
     model, head = Qwen2Model(config).eval(), torch.nn.Linear(64, 1)
-    torch.nn.init.normal_(head.bias, std=2.0)  # a bias that is lost would be seen
+    torch.nn.init.normal_(head.weight, std=0.3)
+    torch.nn.init.constant_(head.bias, -1.5)  # one that is lost would be seen
     _save(folder, config, "Qwen2ForPrmModel", model=model, **{"v_head.summary": head})
+
+    def forward(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return head(model(torch.tensor([ids])).last_hidden_state)[0].sigmoid()
 
     def scores(question: str, steps: Sequence[str]) -> list[float]:
         ids = tokenizer.encode(f"<|endoftext|>{question}\n")
@@ -99,12 +111,10 @@ def skywork(folder: Path) -> Rewarder:
             for line in step.split("\n"):
                 ids += tokenizer.encode(line) + [tokenizer.encode("\n")[-1]]
             ends.append(len(ids) - 1)
-        with torch.no_grad():
-            values = head(model(torch.tensor([ids])).last_hidden_state)[0, :, 0].sigmoid()
-        found: list[float] = values[ends].tolist()
+        found: list[float] = forward(ids)[ends, 0].tolist()
         return found
 
-    return Rewarder(folder, scores)
+    return Rewarder(folder, tokenizer, forward, scores)
 
 
 def math_shepherd(folder: Path) -> Rewarder:
@@ -118,16 +128,20 @@ def math_shepherd(folder: Path) -> Rewarder:
     model = MistralForCausalLM(config).eval()
     model.save_pretrained(folder)
 
+    answers = tokenizer.encode("+ -")[1:]
+
+    def forward(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return model(torch.tensor([ids])).logits[0, :, answers].softmax(-1)
+
     def scores(question: str, steps: Sequence[str]) -> list[float]:
         said = "\n".join(f"Step {k}: {step} ки" for k, step in enumerate(steps, 1))
-        ids = torch.tensor([tokenizer.encode(f"{question} {said}")])
-        answers, tag = tokenizer.encode("+ -")[1:], tokenizer.encode("ки")[-1]
-        with torch.no_grad():
-            odds = model(ids).logits[:, :, answers].softmax(-1)[:, :, 0]
-        found: list[float] = odds[ids == tag].tolist()
+        ids = tokenizer.encode(f"{question} {said}")
+        tagged = torch.tensor(ids) == tokenizer.encode("ки")[-1]
+        found: list[float] = forward(ids)[tagged, 0].tolist()
         return found
 
-    return Rewarder(folder, scores)
+    return Rewarder(folder, tokenizer, forward, scores)
 
 
 def rlhflow(folder: Path) -> Rewarder:
@@ -144,18 +158,22 @@ def rlhflow(folder: Path) -> Rewarder:
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
 
+    answers = [tokenizer.encode("+")[-1], tokenizer.encode("-")[-1]]
+
+    def forward(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return model(torch.tensor([ids])).logits[0, :, answers].softmax(-1)
+
     def scores(question: str, steps: Sequence[str]) -> list[float]:
-        answers = [tokenizer.encode("+")[-1], tokenizer.encode("-")[-1]]
         found, turns = [], []
         for number, step in enumerate(steps):
             text = step if number else f"{question} {step}"
             turns += [{"role": "user", "content": text}, {"role": "assistant", "content": "+"}]
-            ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=False)
-            with torch.no_grad():
-                found.append(model(ids).logits[0, -3, answers].softmax(-1)[0].item())
+            ids = tokenizer.apply_chat_template(turns, return_dict=False)
+            found.append(forward(ids)[-3, 0].item())
         return found
 
-    return Rewarder(folder, scores)
+    return Rewarder(folder, tokenizer, forward, scores)
 
 
 REWARDERS = {
@@ -189,12 +207,15 @@ def _by_bytes(folder: Path, control: Sequence[str]) -> Any:
 
 def _by_sentence_pieces(folder: Path) -> Any:
     """A tokeniser like Mistral's: spaces are letters, a beginning has one, bytes are a fallback."""
-    from tokenizers import Tokenizer, models, normalizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     control = ["<unk>", "<s>", "</s>"]
     special = [*control, *(f"<0x{byte:02X}>" for byte in range(256))]

@@ -101,7 +101,9 @@ class Pooling:
         return (*chain.known, *(Score(p, p) for p in right[len(chain.known) :]))
 
     async def _sheets(self, chains: Sequence[Chain]) -> list[Sheet]:
-        pieces = [self._prm.pieces(chain.question, chain.steps) for chain in chains]
+        pieces = [
+            self._prm.pieces(chain.question, chain.steps) if chain.steps else [] for chain in chains
+        ]
         texts: dict[str | Turns, None] = {}
         for piece in (piece for each in pieces for piece in each):
             texts |= {piece.text: None, piece.marker: None}

@@ -19,8 +19,8 @@ MARKER = "\n"
 def pieces(question: str, steps: Sequence[str]) -> list[Piece]:
     path = [Piece(f"{BEGINNING}{neutralise(question)}\n")]
     for step in steps:
-        lines = [line for line in neutralise(step).splitlines() if line]
-        path += [piece for line in lines for piece in (Piece(line), Piece("\n"))][:-1]
+        lines = [Piece(line) for line in neutralise(step).split("\n")]
+        path += [piece for line in lines for piece in (line, Piece("\n"))][:-1]
         path.append(Piece("\n", MARKER))
     return path
 
