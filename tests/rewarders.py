@@ -57,14 +57,14 @@ def qwen_math(folder: Path) -> Rewarder:
     import torch
     from transformers import Qwen2Config, Qwen2Model
 
-    tokenizer = _by_bytes(folder, ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>"))
-    tokenizer.chat_template = CHATML
-    tokenizer.save_pretrained(folder)
+    control = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>")
+    tokenizer = _by_bytes(folder, control, CHATML)
     torch.manual_seed(1)
     config = Qwen2Config(vocab_size=len(tokenizer), **SIZE)
     model = Qwen2Model(config).eval()
     head = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
     _save(folder, config, "Qwen2ForProcessRewardModel", model=model, score=head)
+    tokenizer = _as_loaded(folder)
 
     def forward(ids: list[int]) -> Any:
         with torch.no_grad():
@@ -92,13 +92,13 @@ def skywork(folder: Path) -> Rewarder:
     from transformers import Qwen2Config, Qwen2Model
 
     tokenizer = _by_bytes(folder, ("<|endoftext|>", "<|im_start|>", "<|im_end|>"))
-    tokenizer.save_pretrained(folder)
     torch.manual_seed(2)
     config = Qwen2Config(vocab_size=len(tokenizer), **SIZE)
     model, head = Qwen2Model(config).eval(), torch.nn.Linear(64, 1)
     torch.nn.init.normal_(head.weight, std=0.3)
     torch.nn.init.constant_(head.bias, -1.5)  # one that is lost would be seen
     _save(folder, config, "Qwen2ForPrmModel", model=model, **{"v_head.summary": head})
+    tokenizer = _as_loaded(folder)
 
     def forward(ids: list[int]) -> Any:
         with torch.no_grad():
@@ -127,6 +127,7 @@ def math_shepherd(folder: Path) -> Rewarder:
     config = MistralConfig(vocab_size=len(tokenizer), sliding_window=None, **SIZE)
     model = MistralForCausalLM(config).eval()
     model.save_pretrained(folder)
+    tokenizer = _as_loaded(folder)
 
     answers = tokenizer.encode("+ -")[1:]
 
@@ -150,13 +151,12 @@ def rlhflow(folder: Path) -> Rewarder:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     control = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
-    tokenizer = _by_bytes(folder, control)
-    tokenizer.chat_template = LLAMA
-    tokenizer.save_pretrained(folder)
+    tokenizer = _by_bytes(folder, control, LLAMA)
     torch.manual_seed(4)
     config = LlamaConfig(vocab_size=len(tokenizer), **SIZE)
     model = LlamaForCausalLM(config).eval()
     model.save_pretrained(folder)
+    tokenizer = _as_loaded(folder)
 
     answers = [tokenizer.encode("+")[-1], tokenizer.encode("-")[-1]]
 
@@ -184,7 +184,14 @@ REWARDERS = {
 }
 
 
-def _by_bytes(folder: Path, control: Sequence[str]) -> Any:
+def _as_loaded(folder: Path) -> Any:
+    """The tokeniser as anyone gets it: transformers makes it anew after the model's kind."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _by_bytes(folder: Path, control: Sequence[str], template: str = "") -> Any:
     """A tokeniser like Qwen2.5's and Llama 3's."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -202,7 +209,10 @@ def _by_bytes(folder: Path, control: Sequence[str]) -> Any:
     tokenizer.train_from_iterator(WORDS, trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in control])
     folder.mkdir(parents=True, exist_ok=True)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=control[0])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=control[0])
+    fast.chat_template = template or None
+    fast.save_pretrained(folder)
+    return fast
 
 
 def _by_sentence_pieces(folder: Path) -> Any:

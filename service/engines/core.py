@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -39,7 +39,7 @@ class Plan:
 
     `cache`: GiB for the prefix cache; None leaves it what is left of `share` of a GPU's memory, or
     a little on a CPU. `context` in tokens. `threads` of a CPU, 0 for all. `eager` starts sooner and
-    runs slower. `adapters`: LoRA folders by name.
+    runs slower. `adapters`: LoRA folders by name. `more`: what else vLLM is told of this model.
     """
 
     model: str
@@ -49,6 +49,7 @@ class Plan:
     threads: int = 0
     eager: bool = False
     adapters: Mapping[str, Path] | None = None
+    more: Mapping[str, object] = field(default_factory=dict)
 
 
 class Core:
@@ -96,6 +97,16 @@ class Core:
                 self._adapters[adapter] if adapter else None,
                 hear,
             )
+
+    async def pool(self, tokens: list[int]) -> list[list[float]]:
+        """Run a pooling model over one sequence: a row for every token. Raises `EngineError`."""
+        self.demand()
+        with _translated():
+            asked = self._native.PoolingParams(task="token_classify")
+            outputs = self._llm.encode(self._tokens(tokens), asked, str(next(self._numbers)))
+            async for output in outputs:
+                rows: list[list[float]] = output.outputs.data.tolist()
+        return rows
 
     async def close(self) -> None:
         self._keeping.cancel()
@@ -174,7 +185,7 @@ def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
         ) from error
     try:
         configured = vllm.AsyncEngineArgs(**_arguments(plan)).create_engine_config()
-        if configured.model_config.runner_type != "generate":
+        if configured.model_config.runner_type != plan.more.get("runner", "generate"):
             raise StartupError(f"{plan.model} is no model that writes; name one that does.")
         return import_module("vllm.v1.engine.async_llm").AsyncLLM.from_vllm_config(configured)
     except (ValueError, OSError) as error:
@@ -202,6 +213,7 @@ def _arguments(plan: Plan) -> dict[str, object]:
         "enable_lora": bool(ranks),
         "max_loras": max(1, len(ranks)),
         "max_lora_rank": next(room for room in RANKS if room >= max(ranks, default=1)),
+        **plan.more,
     }
 
 
