@@ -19,11 +19,12 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8321, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
-    engine: Literal["llamacpp", "remote", "scripted"] = "llamacpp"
+    engine: Literal["llamacpp", "vllm", "remote", "scripted"] = "llamacpp"
     """Where completions come from."""
     model: str = ""
-    """The policy: a catalogue name or a GGUF file (llamacpp), or the server's name for it (remote).
-    Empty: qwen2.5-coder-1.5b, or the first model the server lists."""
+    """The policy: a catalogue name or a GGUF file (llamacpp); one of these, a folder or a hub name
+    (vllm); or the server's name for it (remote). Empty: qwen2.5-coder-1.5b, or the first model the
+    server lists."""
     verifier: Literal["psv", "judge"] | DirectoryPath = "psv"
     """How steps are scored: psv, the trained verifier that ships; judge, a model that is only
     asked; or a folder that `surefoot verifier export` wrote. The scripted engine brings its own."""
@@ -41,7 +42,15 @@ class Settings(BaseSettings):
     engine_key: SecretStr = SecretStr("")
     """Key for that server."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
-    """Threads llama.cpp computes with."""
+    """Threads llama.cpp computes with, and vLLM where it has no GPU."""
+    vllm_context: int = Field(default=16_384, ge=256)
+    """Tokens of a question and its answer that vLLM takes at the most; never more than the model
+    was made for."""
+    vllm_cache: float | None = Field(default=None, gt=0)
+    """GiB that vLLM caches prefixes and running answers in. Empty: what vllm_share leaves of a GPU;
+    2 on a CPU."""
+    vllm_share: float = Field(default=0.9, gt=0, le=1)
+    """The share of a GPU's memory that vLLM takes."""
     traces: SecretStr = SecretStr("sqlite:///~/.local/share/surefoot/traces.db")
     """Where solves are kept: the URL of an SQLite or PostgreSQL database; "sqlite://" is in memory,
     "off" is nowhere."""
