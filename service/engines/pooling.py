@@ -55,11 +55,9 @@ class PoolingEngine:
 
     def _encoded(self, text: str | Turns) -> list[int]:
         if isinstance(text, str):
-            tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-            return tokens
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
         turns = [{"role": role, "content": content} for role, content in text]
-        tokens = self._tokenizer.apply_chat_template(turns, return_dict=False)
-        return tokens
+        return list(self._tokenizer.apply_chat_template(turns, return_dict=False))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -67,7 +67,8 @@ class ChatTokenizer:
         """The tokens of `prefix` behind `head`, as far as they can be those of `written`.
 
         `written` is what followed `head` once. It is followed while it spells the prefix, up to the
-        last token that ends within it; what is left is tokenised anew.
+        last token that ends within it, or a control token that the text does not show; what is left
+        is tokenised anew.
         """
         from tokenizers.decoders import DecodeStream
 

@@ -1,8 +1,8 @@
 """What an engine wrote, by its tokens, so that a kept prefix is sent as the tokens it was.
 
 Tokenised anew, a text may come out in other tokens than a model wrote it in: the engine's cache
-would not know them. Forgetting costs such a hit and no more, so the memory is bounded by tokens:
-the conversations used longest ago go first.
+would not know them. Forgetting costs such a hit and no more, so the memory is bounded: the first
+turn of the conversation used longest ago goes first.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ class Written:
         turns.append(Turn(text, array("i", tokens)))
         self.held += len(tokens)
         while self.held > self._room:
-            _, oldest = self._turns.popitem(last=False)
-            self.held -= sum(len(turn.tokens) for turn in oldest)
+            key, oldest = next(iter(self._turns.items()))
+            self.held -= len(oldest.pop(0).tokens)
+            if not oldest:
+                del self._turns[key]
 
     def recall(self, prompt: Prompt) -> Sequence[int]:
         """The tokens of the turn that shares most with the prompt's prefix; none if none does."""

@@ -58,11 +58,9 @@ class TorchPooler:
     def _encoded(self, text: str | Turns) -> list[int]:
         tokenizer = self._rewarder.tokenizer
         if isinstance(text, str):
-            found: list[int] = tokenizer.encode(text, add_special_tokens=False)
-            return found
+            return list(tokenizer.encode(text, add_special_tokens=False))
         turns = [{"role": role, "content": content} for role, content in text]
-        found = tokenizer.apply_chat_template(turns, return_dict=False)
-        return found
+        return list(tokenizer.apply_chat_template(turns, return_dict=False))
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
         self.batches.append(list(prompts))

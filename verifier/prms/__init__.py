@@ -1,4 +1,4 @@
-"""Process-reward models that others have trained, one file each, by the names settings give them."""
+"""Process-reward models that others have trained, one file each, by their names in settings."""
 
 from verifier.prms import math_shepherd, qwen_math, rlhflow, skywork
 from verifier.prms.prm import Prm

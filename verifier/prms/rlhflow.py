@@ -2,7 +2,7 @@ r"""RLHFlow's PRMs on Llama-3.1-8B: each step a user's turn, and the assistant's
 
 The question stands before the first step. Earlier steps are answered with +, and the odds of "+"
 against "-" are read where the answer begins (RLHFlow/RLHF-Reward-Modeling, math-rm). What is read
-comes before the answer, so one pass reads all of them. Labels are Monte-Carlo estimates; its authors
+comes before the answer, so one pass reads all of them. Labels are Monte-Carlo estimates; its makers
 choose among paths by the mean over steps.
 """
 

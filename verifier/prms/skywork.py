@@ -1,8 +1,9 @@
 r"""Skywork-o1-Open-PRM, 1.5B and 7B: a step a line, a score at the line feed that ends it.
 
-No chat template: a token that begins the text, the question, the lines, each tokenised by itself as
-in its authors' code (SkyworkAI/skywork-o1-prm-inference, `prepare_input`). A value head gives one
-logit a token, its sigmoid is the score. A step of ours that has several lines is scored at its last.
+No chat template: a token that begins the text, the question, the lines, each tokenised by itself
+as in its makers' code (SkyworkAI/skywork-o1-prm-inference, `prepare_input`). A value head gives one
+logit a token, its sigmoid is the score. A step of several lines is scored at its last. Its makers
+do not say how they choose among paths; the mean is what users of it take.
 
 vLLM has no such head; `register` gives it one wherever this package is installed beside it.
 """
@@ -32,6 +33,4 @@ def register() -> None:
     """vLLM calls it in each of its processes (entry point `vllm.general_plugins`)."""
     from vllm import ModelRegistry
 
-    ModelRegistry.register_model(
-        "Qwen2ForPrmModel", "verifier.prms.value_head:Qwen2ForPrmModel"
-    )
+    ModelRegistry.register_model("Qwen2ForPrmModel", "verifier.prms.value_head:Qwen2ForPrmModel")
