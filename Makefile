@@ -26,7 +26,7 @@ clients: setup
 
 # In an environment that has vLLM, made as the README says; it wants other libraries than ours.
 vllm:
-	$(VLLM_PYTHON) -m pytest -m vllm tests/service
+	$(VLLM_PYTHON) -m pytest -m vllm tests/service tests/verifier/test_golden.py
 
 setup: .venv/installed
 

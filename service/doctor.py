@@ -86,7 +86,8 @@ def _verifier(settings: Settings) -> str:
         return "arithmetic; no model"
     if prm := PRMS.get(str(settings.verifier)):
         place = settings.verifier_url or "vLLM"
-        return f"{settings.verifier_model or prm.hub} at {place}"
+        model = settings.verifier_model or prm.hub
+        return f"{model} at {place}; choose among paths by the {prm.aggregate} of its scores"
     adapter = app.adapter_of(settings)
     kind = adapter.name if adapter else app.JUDGE
     if settings.verifier_url:
