@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import uvicorn
 
 from service.app import create_app, size_vllm
 from service.engines.base import Message, Sampling
+from service.engines.core import CPU_BATCH, CPU_BLOCK, prepare
 from service.engines.tokenizer import ChatTokenizer
 from service.engines.vllm import VllmEngine
 from service.settings import Settings
@@ -34,7 +35,7 @@ from service.strategies.attempt import Question
 from verifier.scoring import EVEN, Chain, Score, Verdict
 
 QUESTIONS = Path(__file__).with_name("data") / "gsm8k-20.jsonl"
-SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=128)
+SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=64)
 CONTEXT, CACHE = 1024, 1.0  # tokens, GiB
 ROUNDS = 3
 
@@ -81,9 +82,8 @@ def questions(count: int, salt: str) -> list[str]:
 
 
 def offline(orders: Connection, model: str) -> None:
+    prepare(threads=0)
     from vllm import LLM, SamplingParams
-
-    from service.engines.core import CPU_BATCH, CPU_BLOCK
 
     llm = LLM(
         model,
@@ -170,7 +170,7 @@ def compare(ours: Run, theirs: Run) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, load in LOADS.items():
         for run in (ours, theirs):
-            run(load, "warm")
+            run(replace(load, questions=2), "warm")
         service, own = [], []
         for turn in range(ROUNDS):
             own.append(measure(theirs, load, f"{turn}"))
@@ -193,6 +193,7 @@ def main(model: str) -> None:
         lines.append(ours)
         children.append(spawn.Process(target=work, args=(its, place)))
         children[-1].start()
+        its.close()  # so that a child that dies is heard of
         started = ours.recv()
 
     def theirs(load: Load, salt: str) -> int:

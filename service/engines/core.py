@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import stamina
+from pydantic import ValidationError
 
 from service.errors import EngineError, EngineUnavailable, StartupError
 
@@ -168,7 +169,7 @@ def _translated() -> Iterator[None]:
 
 def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
     """Blocks for as long as the model takes to load."""
-    _prepare(plan.threads)
+    prepare(plan.threads)
     vllm: Any = import_module("vllm")
     try:
         configured = vllm.AsyncEngineArgs(**_arguments(plan)).create_engine_config()
@@ -180,7 +181,8 @@ def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
             )
         return import_module("vllm.v1.engine.async_llm").AsyncLLM.from_vllm_config(configured)
     except (ValueError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        why = told.strip().partition("\n")[0]
         raise StartupError(f"vLLM cannot run {plan.model}: {why}") from error
     except RuntimeError as error:
         raise StartupError(
@@ -225,7 +227,7 @@ def _rank(folder: Path) -> int:
         raise StartupError(f"{folder} holds no LoRA adapter; see to it.") from error
 
 
-def _prepare(threads: int) -> None:
+def prepare(threads: int) -> None:
     """What vLLM and its processes take from the environment alone; a user's own word stands."""
     cores: Sequence[int] = sorted(os.sched_getaffinity(0))
     wanted = {
