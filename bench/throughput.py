@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,8 @@ def questions(count: int, salt: str) -> list[str]:
 
 def offline(orders: Connection, model: str) -> None:
     prepare(threads=0)
-    from vllm import LLM, SamplingParams
-
-    llm = LLM(
+    vllm: Any = import_module("vllm")
+    llm = vllm.LLM(
         model,
         max_model_len=CONTEXT,
         kv_cache_memory_bytes=int(CACHE * 2**30),
@@ -103,7 +103,7 @@ def offline(orders: Connection, model: str) -> None:
             prompt = Question((Message("user", text),), SAMPLING).prompt(begins_turns=True)
             tokens = tokenizer.conversation(prompt.messages) + tokenizer.text(prompt.prefix)
             prompts.append({"prompt_token_ids": tokens})
-        params = SamplingParams(
+        params = vllm.SamplingParams(
             n=load.samples,
             temperature=SAMPLING.temperature,
             top_p=SAMPLING.top_p,
@@ -113,6 +113,7 @@ def offline(orders: Connection, model: str) -> None:
         return sum(len(sample.token_ids) for output in done for sample in output.outputs)
 
     _obey(orders, run)
+    llm.llm_engine.engine_core.shutdown()
 
 
 def through(orders: Connection, model: str) -> None:

@@ -59,7 +59,7 @@ class Core:
 
     def __init__(self, plan: Plan, llm: Any) -> None:  # noqa: ANN401 - vLLM is no dependency
         self._plan = plan
-        self._llm = llm
+        self._llm: Any = llm
         self._native: Any = import_module("vllm")
         self._kind: Any = import_module("vllm.sampling_params").RequestOutputKind.DELTA
         self._tokens: Any = import_module("vllm.inputs").tokens_input
@@ -123,17 +123,18 @@ class Core:
         adding = asyncio.ensure_future(
             llm.add_request(number, prompt, params, lora_request=adapter)
         )
-        finished, welcome = False, True
+        finished, welcome, ending = False, True, "abort"
         try:
             queue = await asyncio.shield(adding)
             while welcome and not finished:
                 output = queue.get_nowait() or await queue.get()
                 finished = output.finished
+                ending = str(output.outputs[0].finish_reason) if finished else "abort"
                 welcome = hear(output)
         finally:
             if not finished:
                 await asyncio.shield(asyncio.ensure_future(_abort(llm, await adding, hear)))
-        return str(output.outputs[0].finish_reason) if finished else "abort"
+        return ending
 
     async def _keep(self) -> None:
         """Look after the engine for as long as it is wanted."""
