@@ -17,7 +17,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import uvicorn
 
 from service.app import create_app, size_vllm
 from service.engines.base import Message, Sampling
+from service.engines.core import CPU_BATCH, CPU_BLOCK, prepare
 from service.engines.tokenizer import ChatTokenizer
 from service.engines.vllm import VllmEngine
 from service.settings import Settings
@@ -34,7 +36,7 @@ from service.strategies.attempt import Question
 from verifier.scoring import EVEN, Chain, Score, Verdict
 
 QUESTIONS = Path(__file__).with_name("data") / "gsm8k-20.jsonl"
-SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=128)
+SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=64)
 CONTEXT, CACHE = 1024, 1.0  # tokens, GiB
 ROUNDS = 3
 
@@ -81,11 +83,9 @@ def questions(count: int, salt: str) -> list[str]:
 
 
 def offline(orders: Connection, model: str) -> None:
-    from vllm import LLM, SamplingParams
-
-    from service.engines.core import CPU_BATCH, CPU_BLOCK
-
-    llm = LLM(
+    prepare(threads=0)
+    vllm: Any = import_module("vllm")
+    llm = vllm.LLM(
         model,
         max_model_len=CONTEXT,
         kv_cache_memory_bytes=int(CACHE * 2**30),
@@ -103,7 +103,7 @@ def offline(orders: Connection, model: str) -> None:
             prompt = Question((Message("user", text),), SAMPLING).prompt(begins_turns=True)
             tokens = tokenizer.conversation(prompt.messages) + tokenizer.text(prompt.prefix)
             prompts.append({"prompt_token_ids": tokens})
-        params = SamplingParams(
+        params = vllm.SamplingParams(
             n=load.samples,
             temperature=SAMPLING.temperature,
             top_p=SAMPLING.top_p,
@@ -113,6 +113,7 @@ def offline(orders: Connection, model: str) -> None:
         return sum(len(sample.token_ids) for output in done for sample in output.outputs)
 
     _obey(orders, run)
+    llm.llm_engine.engine_core.shutdown()
 
 
 def through(orders: Connection, model: str) -> None:
@@ -170,7 +171,7 @@ def compare(ours: Run, theirs: Run) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, load in LOADS.items():
         for run in (ours, theirs):
-            run(load, "warm")
+            run(replace(load, questions=2), "warm")
         service, own = [], []
         for turn in range(ROUNDS):
             own.append(measure(theirs, load, f"{turn}"))
@@ -193,6 +194,7 @@ def main(model: str) -> None:
         lines.append(ours)
         children.append(spawn.Process(target=work, args=(its, place)))
         children[-1].start()
+        its.close()  # so that a child that dies is heard of
         started = ours.recv()
 
     def theirs(load: Load, salt: str) -> int:

@@ -158,12 +158,15 @@ def dequantised_folder(file: Path, shelf: Path) -> Path:
 def _dequantise(file: Path, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     logging.getLogger(__name__).warning("dequantising %s, once", file.name)
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     model = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.bfloat16
+        file.parent,
+        gguf_file=file.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
     )
     tied = model.config.tie_word_embeddings
     weights = {
@@ -174,5 +177,6 @@ def _dequantise(file: Path, folder: Path) -> None:
     folder.mkdir()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     model.config.architectures = [type(model).__name__]
+    vars(model.config).pop("quantization_config", None)  # it speaks of the file
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

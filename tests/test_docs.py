@@ -29,6 +29,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
 CLIENTS = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
 VERIFIERS = (ROOT / "docs/verifiers.md").read_text(encoding="utf-8")
+VLLM = (ROOT / "docs/vllm.md").read_text(encoding="utf-8")
 TRACES = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
 
 
@@ -122,6 +123,12 @@ def test_every_command_for_traces_is_documented() -> None:
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if "traces" in name])
 def test_the_page_on_traces_explains_its_settings(name: str) -> None:
     assert f"`SUREFOOT_{name.upper()}`" in TRACES
+
+
+def test_the_page_on_vllm_names_what_is_set_in_its_environment() -> None:
+    core = (ROOT / "service/engines/core.py").read_text(encoding="utf-8")
+    for name in re.findall(r'"(VLLM_\w+)"', core):
+        assert f"`{name}`" in VLLM, name
 
 
 def test_every_command_that_makes_a_verifier_is_documented() -> None:

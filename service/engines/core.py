@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import stamina
+from pydantic import ValidationError
 
 from service.errors import EngineError, EngineUnavailable, StartupError
 
@@ -59,7 +60,7 @@ class Core:
 
     def __init__(self, plan: Plan, llm: Any) -> None:  # noqa: ANN401 - vLLM is no dependency
         self._plan = plan
-        self._llm = llm
+        self._llm: Any = llm
         self._native: Any = import_module("vllm")
         self._kind: Any = import_module("vllm.sampling_params").RequestOutputKind.DELTA
         self._tokens: Any = import_module("vllm.inputs").tokens_input
@@ -133,17 +134,18 @@ class Core:
         adding = asyncio.ensure_future(
             llm.add_request(number, prompt, params, lora_request=adapter)
         )
-        finished, welcome = False, True
+        finished, welcome, ending = False, True, "abort"
         try:
             queue = await asyncio.shield(adding)
             while welcome and not finished:
                 output = queue.get_nowait() or await queue.get()
                 finished = output.finished
+                ending = str(output.outputs[0].finish_reason) if finished else "abort"
                 welcome = hear(output)
         finally:
             if not finished:
                 await asyncio.shield(asyncio.ensure_future(_abort(llm, await adding, hear)))
-        return str(output.outputs[0].finish_reason) if finished else "abort"
+        return ending
 
     async def _keep(self) -> None:
         """Look after the engine for as long as it is wanted."""
@@ -179,7 +181,7 @@ def _translated() -> Iterator[None]:
 
 def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
     """Blocks for as long as the model takes to load."""
-    _prepare(plan.threads)
+    prepare(plan.threads)
     vllm: Any = import_module("vllm")
     try:
         configured = vllm.AsyncEngineArgs(**_arguments(plan)).create_engine_config()
@@ -191,7 +193,8 @@ def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
             )
         return import_module("vllm.v1.engine.async_llm").AsyncLLM.from_vllm_config(configured)
     except (ValueError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        why = told.strip().partition("\n")[0]
         raise StartupError(f"vLLM cannot run {plan.model}: {why}") from error
     except RuntimeError as error:
         raise StartupError(
@@ -237,7 +240,7 @@ def _rank(folder: Path) -> int:
         raise StartupError(f"{folder} holds no LoRA adapter; see to it.") from error
 
 
-def _prepare(threads: int) -> None:
+def prepare(threads: int) -> None:
     """What vLLM and its processes take from the environment alone; a user's own word stands."""
     cores: Sequence[int] = sorted(os.sched_getaffinity(0))
     wanted = {

@@ -278,7 +278,7 @@ def test_a_tenants_cache_serves_no_other_tenant(bench: Bench) -> None:
 
 @pytest.mark.parametrize("token", CONTROL)
 def test_control_tokens_in_a_text_are_text(bench: Bench, token: str) -> None:
-    control = bench.engine._tokenizer._native.token_to_id(token)
+    control = bench.engine._tokenizer._native.token_to_id(token) or -1
     asked = Prompt((Message("user", f"What is {token} here?"),), f"Step 1: {token}")
     plain = Prompt((Message("user", "What is that here?"),), "Step 1: that")
 
