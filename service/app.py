@@ -1,5 +1,6 @@
 """Composes the service: engine and verifier by the settings, solver and routes around them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,11 +10,16 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.catalogue import Catalogue
+from service.checkpoint import Checkpoint
 from service.engines.base import Backend
+from service.engines.core import CPU_CACHE
 from service.engines.llamacpp import LlamaCppEngine
+from service.engines.pooling import PoolingEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.engines.vllm import VllmEngine
 from service.errors import StartupError
+from service.machine import Machine
 from service.routes import chat, failures, health, ids, models, responses, solve, traces
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
@@ -25,6 +31,9 @@ from verifier.adapter import SHIPPED, Adapter, AdapterError
 from verifier.answers import Grader
 from verifier.batching import Batching
 from verifier.judge import judge
+from verifier.pooling import Pooling
+from verifier.prms import PRMS
+from verifier.prms.prm import Prm
 from verifier.readout import Reader, Readout
 from verifier.scoring import VerifierBackend
 
@@ -70,14 +79,14 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
 
 async def load(settings: Settings) -> tuple[Backend, VerifierBackend]:
     """Engine and verifier as the settings name them; raises `StartupError` or `EngineError`."""
-    if settings.engine == "llamacpp" and not settings.verifier_url:
-        policy, adapter = _file(settings, settings.model or POLICY), _adapter(settings)
-        checker = _checker(settings, adapter)
-        if policy.samefile(checker):  # one set of weights serves as both
-            both = await _llamacpp(settings, checker, adapter)
-            return both, _readout(both, adapter)
-    engine = await load_engine(settings)
-    return engine, await load_verifier(settings)
+    if _one_model(settings):  # one set of weights serves as both
+        adapter = adapter_of(settings)
+        if settings.engine == "vllm":
+            engine = await _vllm(settings, adapter)
+            return engine, _readout(engine.reader(adapter.name if adapter else ""), adapter)
+        both = await _llamacpp(settings, checker_of(settings, adapter), adapter)
+        return both, _readout(both, adapter)
+    return await load_engine(settings), await load_verifier(settings)
 
 
 def load_keeper(settings: Settings) -> Keeper | None:
@@ -93,9 +102,11 @@ async def load_verifier(settings: Settings) -> VerifierBackend:
     """The verifier alone; raises what `load` does."""
     if settings.engine == "scripted":
         return ArithmeticVerifier()
-    adapter = _adapter(settings)
+    if prm := PRMS.get(str(settings.verifier)):
+        return await _pooling(settings, prm)
+    adapter = adapter_of(settings)
     if not settings.verifier_url:
-        checker = _checker(settings, adapter)
+        checker = checker_of(settings, adapter)
         return _readout(await _llamacpp(settings, checker, adapter), adapter)
     served = settings.verifier_model or (adapter.name if adapter else "")
     return _readout(await _remote(settings, settings.verifier_url, served), adapter)
@@ -109,10 +120,26 @@ async def load_engine(settings: Settings, at_once: int = 64, patience: float = 1
         case "remote":
             return await _remote(settings, settings.engine_url, settings.model, at_once, patience)
         case "llamacpp":
-            return await _llamacpp(settings, _file(settings, settings.model or POLICY), None)
+            return await _llamacpp(settings, file_of(settings, settings.model or POLICY), None)
+        case "vllm":
+            return await _vllm(settings, None)
 
 
-def _adapter(settings: Settings) -> Adapter | None:
+def size_vllm(settings: Settings) -> tuple[Checkpoint, int, float | None]:
+    """The model vLLM would start with, its context in tokens and its cache in GiB.
+
+    Blocks. Raises `StartupError`, also if it does not fit.
+    """
+    machine = Machine.look()
+    machine.demand_vllm()
+    checkpoint = Checkpoint.find(settings.model or POLICY, Catalogue.load(settings.folder))
+    context = min(settings.vllm_context, checkpoint.context or settings.vllm_context)
+    cache = settings.vllm_cache or (CPU_CACHE if machine.vllm_on_cpu else None)
+    checkpoint.demand(machine, context, cache, settings.vllm_share)
+    return checkpoint, context, cache
+
+
+def adapter_of(settings: Settings) -> Adapter | None:
     """What the verifier was trained to; the judge is only asked."""
     if settings.verifier == JUDGE:
         return None
@@ -126,16 +153,56 @@ def _readout(reader: Reader, adapter: Adapter | None) -> Readout:
     return adapter.readout(reader) if adapter else judge(reader)
 
 
-def _checker(settings: Settings, adapter: Adapter | None) -> Path:
-    return _file(settings, settings.verifier_model or (adapter.base if adapter else CHECKER))
+def _one_model(settings: Settings) -> bool:
+    """Whether policy and verifier are the same model, in this process."""
+    if settings.verifier_url or str(settings.verifier) in PRMS:
+        return False
+    adapter, policy = adapter_of(settings), settings.model or POLICY
+    match settings.engine:
+        case "vllm":
+            return policy == _checker(settings, adapter)
+        case "llamacpp":
+            return file_of(settings, policy).samefile(checker_of(settings, adapter))
+        case _:
+            return False
 
 
-def _file(settings: Settings, model: str) -> Path:
+def _checker(settings: Settings, adapter: Adapter | None) -> str:
+    return settings.verifier_model or (adapter.base if adapter else CHECKER)
+
+
+def checker_of(settings: Settings, adapter: Adapter | None) -> Path:
+    return file_of(settings, _checker(settings, adapter))
+
+
+def file_of(settings: Settings, model: str) -> Path:
     return Catalogue.load(settings.folder).resolve(model)
 
 
 async def _llamacpp(settings: Settings, file: Path, adapter: Adapter | None) -> LlamaCppEngine:
     return await LlamaCppEngine.load(file, settings.threads, adapter.gguf if adapter else None)
+
+
+async def _vllm(settings: Settings, adapter: Adapter | None) -> VllmEngine:
+    checkpoint, context, cache = await asyncio.to_thread(size_vllm, settings)
+    return await VllmEngine.load(
+        checkpoint.place,
+        context,
+        name=checkpoint.name,
+        cache=cache,
+        share=settings.vllm_share,
+        threads=settings.threads,
+        adapters={adapter.name: adapter.folder} if adapter else None,
+    )
+
+
+async def _pooling(settings: Settings, prm: Prm) -> Pooling:
+    if settings.verifier_url:
+        served = await _remote(settings, settings.verifier_url, settings.verifier_model)
+        return Pooling(served, prm)
+    Machine.look().demand_vllm()
+    model, threads = settings.verifier_model or prm.hub, settings.threads
+    return Pooling(await PoolingEngine.load(model, prm, threads=threads), prm)
 
 
 async def _remote(

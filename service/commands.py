@@ -1,4 +1,4 @@
-"""The server's share of the `surefoot` command: `serve` and `models`."""
+"""The server's share of the `surefoot` command: `serve`, `models` and `doctor`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Small = Annotated[bool, typer.Option("--small", help="Use the 0.5B model as poli
 
 
 def serve(
-    engine: Annotated[str | None, typer.Option(help="llamacpp, remote or scripted.")] = None,
-    model: Annotated[str | None, typer.Option(help="The policy: a model's name or file.")] = None,
-    verifier: Annotated[str | None, typer.Option(help="psv, judge or a FOLDER.")] = None,
+    engine: Annotated[str | None, typer.Option(help="llamacpp, vllm, remote or scripted.")] = None,
+    model: Annotated[str | None, typer.Option(help="The policy: a name, file or folder.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="A verifier's name or FOLDER.")] = None,
     verifier_model: Annotated[str | None, typer.Option(help="The verifier's model.")] = None,
     small: Small = False,
     engine_url: Annotated[str | None, typer.Option(help="Base URL of a remote engine.")] = None,
@@ -84,6 +84,23 @@ def path(name: str) -> None:
     """Print where a model lies; fails if it is not here."""
     with explained():
         typer.echo(str(catalogue().resolve(name)))
+
+
+def doctor() -> None:
+    """Say what this machine can run, and what the settings would start.
+
+    Exit codes: 0 all is well, 4 something keeps the service from starting.
+    """
+    with explained():
+        from service.doctor import examine
+        from service.errors import StartupError
+
+        findings = list(examine(read_settings()))
+        for finding in findings:
+            mark = " " if finding.sound else "!"
+            typer.echo(f"{mark} {finding.part:<9} {finding.says}")
+        if ill := [finding.part for finding in findings if not finding.sound]:
+            raise StartupError(f"`surefoot serve` would not start: see to {' and '.join(ill)}.")
 
 
 def read_settings(**given: object) -> Settings:

@@ -7,6 +7,10 @@ from typing import Literal
 from pydantic import DirectoryPath, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Named = Literal[
+    "psv", "judge", "qwen2.5-math-prm", "skywork-o1-prm", "math-shepherd", "rlhflow"
+]  # a verifier by its name
+
 
 class Settings(BaseSettings):
     """Each field is an environment variable of the same name, in capitals behind `SUREFOOT_`."""
@@ -19,21 +23,25 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8321, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
-    engine: Literal["llamacpp", "remote", "scripted"] = "llamacpp"
+    engine: Literal["llamacpp", "vllm", "remote", "scripted"] = "llamacpp"
     """Where completions come from."""
     model: str = ""
-    """The policy: a catalogue name or a GGUF file (llamacpp), or the server's name for it (remote).
-    Empty: qwen2.5-coder-1.5b, or the first model the server lists."""
-    verifier: Literal["psv", "judge"] | DirectoryPath = "psv"
+    """The policy: a catalogue name or a GGUF file (llamacpp); one of these, a folder or a hub name
+    (vllm); or the server's name for it (remote). Empty: qwen2.5-coder-1.5b, or the first model the
+    server lists."""
+    verifier: Named | DirectoryPath = "psv"
     """How steps are scored: psv, the trained verifier that ships; judge, a model that is only
-    asked; or a folder that `surefoot verifier export` wrote. The scripted engine brings its own."""
+    asked; a process-reward model on vLLM's pooling runner (qwen2.5-math-prm, skywork-o1-prm,
+    math-shepherd, rlhflow); or a folder that `surefoot verifier export` wrote. The scripted engine
+    brings its own."""
     verifier_model: str = ""
     """The verifier's model: a catalogue name, a GGUF file, or what the server at verifier_url calls
-    it. Empty: qwen2.5-coder-0.5b, or the adapter's base. At verifier_url, the adapter's own name
-    (psv: psv-qwen2.5-coder-0.5b); judge: the first model the server lists."""
+    it; of a process-reward model a folder or a hub name. Empty: qwen2.5-coder-0.5b, the adapter's
+    base, or the process-reward model itself. At verifier_url, the adapter's own name
+    (psv: psv-qwen2.5-coder-0.5b); judge and process-reward models: the first the server lists."""
     verifier_url: str = ""
-    """An OpenAI-compatible server that returns log-probabilities, to host the verifier.
-    Empty: llama.cpp in this process."""
+    """A server to host the verifier: OpenAI-compatible and with log-probabilities, or vLLM's
+    pooling runner. Empty: llama.cpp in this process, or vLLM for a process-reward model."""
     models: Path = Path("~/.cache/surefoot/models")
     """Folder in which models are kept."""
     engine_url: str = "http://127.0.0.1:8000"
@@ -41,7 +49,15 @@ class Settings(BaseSettings):
     engine_key: SecretStr = SecretStr("")
     """Key for that server."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
-    """Threads llama.cpp computes with."""
+    """Threads llama.cpp computes with, and vLLM where it has no GPU."""
+    vllm_context: int = Field(default=16_384, ge=256)
+    """Tokens of a question and its answer that vLLM takes at the most; never more than the model
+    was made for."""
+    vllm_cache: float | None = Field(default=None, gt=0)
+    """GiB that vLLM caches prefixes and running answers in. Empty: what vllm_share leaves of a GPU;
+    2 on a CPU."""
+    vllm_share: float = Field(default=0.9, gt=0, le=1)
+    """The share of a GPU's memory that vLLM takes."""
     traces: SecretStr = SecretStr("sqlite:///~/.local/share/surefoot/traces.db")
     """Where solves are kept: the URL of an SQLite or PostgreSQL database; "sqlite://" is in memory,
     "off" is nowhere."""

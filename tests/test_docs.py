@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fastapi.routing import APIRoute
@@ -14,15 +17,19 @@ from service import errors, workshop
 from service.openai.request import ChatRequest
 from service.openai.responses import ResponsesRequest
 from service.routes import chat, health, models, responses, solve, traces
-from service.settings import Settings
+from service.settings import Named, Settings
 from service.strategies import STRATEGIES
 from surefoot.batchfile import URLS
 from surefoot.cli import app
+from verifier.prms import PRMS
+from verifier.prms.prm import RUNNER
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPENAI = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
 CLIENTS = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
+VERIFIERS = (ROOT / "docs/verifiers.md").read_text(encoding="utf-8")
+VLLM = (ROOT / "docs/vllm.md").read_text(encoding="utf-8")
 TRACES = (ROOT / "docs/traces.md").read_text(encoding="utf-8")
 
 
@@ -118,6 +125,12 @@ def test_the_page_on_traces_explains_its_settings(name: str) -> None:
     assert f"`SUREFOOT_{name.upper()}`" in TRACES
 
 
+def test_the_page_on_vllm_names_what_is_set_in_its_environment() -> None:
+    core = (ROOT / "service/engines/core.py").read_text(encoding="utf-8")
+    for name in re.findall(r'"(VLLM_\w+)"', core):
+        assert f"`{name}`" in VLLM, name
+
+
 def test_every_command_that_makes_a_verifier_is_documented() -> None:
     for command in getattr(get_command(workshop.verifier), "commands", {}):
         assert f"verifier {command}" in README or f"`{command}`" in README
@@ -126,6 +139,30 @@ def test_every_command_that_makes_a_verifier_is_documented() -> None:
 def test_every_bench_is_documented() -> None:
     for bench in (ROOT / "bench").glob("[!_]*.py"):
         assert f"python -m bench.{bench.stem}" in README
+
+
+@pytest.mark.parametrize("name", PRMS)
+def test_the_page_on_verifiers_serves_a_reward_model_as_we_run_it(name: str) -> None:
+    prm = PRMS[name]
+    commands = [shlex.split(line) for line in VERIFIERS.splitlines() if line.startswith("vllm")]
+    (command,) = (command for command in commands if prm.hub in command)
+
+    told = dict(zip(command[3::2], command[4::2], strict=True))
+    for argument, value in {**prm.arguments, **RUNNER}.items():
+        said = told[f"--{argument.replace('_', '-')}"]
+        assert value == (json.loads(said) if said.startswith("{") else said)
+    assert re.search(rf"^\| `{name}` \|.*\| `{prm.aggregate}` \|$", VERIFIERS, re.MULTILINE)
+
+
+def test_every_verifier_by_name_stands_on_its_page_and_every_test_there_is_one() -> None:
+    tests = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")
+    )
+    assert set(get_args(Named)) == {"psv", "judge", *PRMS}
+    for name in get_args(Named):
+        assert f"| `{name}` |" in VERIFIERS
+    for test in re.findall(r"`(test_[a-z0-9_]+)`", VERIFIERS):
+        assert f"def {test}(" in tests, test
 
 
 def test_every_dependency_is_argued_for() -> None:

@@ -40,7 +40,8 @@ class Reading:
 class Reader(Protocol):
     """What an engine offers a verifier."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
         """One reading a query, in order; what one shares with the next is computed once.

@@ -25,10 +25,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation, and the assistant's next turn as far as it is already written."""
+    """A conversation, and the assistant's next turn as far as it is already written.
+
+    `salt` is the tenant's: what an engine has cached is used again for prompts of the same salt.
+    """
 
     messages: tuple[Message, ...]
     prefix: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,29 +2,42 @@
 
 All is streamed: a watch hears it as it comes, and closing the connection stops the server. vLLM and
 llama.cpp count aloud; elsewhere a chunk counts as one token until the last brings exact figures.
-Not covered: a tokeniser, so that `measure` is an upper bound; servers that ignore `max_tokens`.
+vLLM is sent tokens, those that it wrote where a prefix is kept, so that its cache knows them.
+Not covered: a tokeniser of our own, so that `measure` is an upper bound but on vLLM; servers that
+ignore `max_tokens`.
 """
 
 import asyncio
 import math
 import re
-from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from collections import OrderedDict
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict, replace
 from email.utils import parsedate_to_datetime
+from itertools import count
 from time import time
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import stamina
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 
+from service.correlation import request_id
 from service.engines import base
-from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
+from service.engines.base import Completion, Message, Prompt, Sampling, Told, Usage, Watch
+from service.engines.trail import Trail, Turn
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
+from service.text import readable
+from verifier.pooling import Rows
+from verifier.prms.prm import Turns
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, VerifierError
 from verifier.steps import neutralise
+
+T = TypeVar("T")
+
+HEADS = 1024  # conversations whose tokens are remembered
 
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
@@ -54,6 +67,7 @@ class _Heard(BaseModel, hide_input_in_errors=True):
     prefilled: int | None = _in("timings.prompt_n")
     cached: int | None = _in("usage.prompt_tokens_details.cached_tokens", "timings.cache_n")
     written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
+    new: list[int] | None = _in("choices.0.token_ids")
     likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
     prompt: str = ""
     tokens: list[int] = []
@@ -87,6 +101,24 @@ def _plain(prompt: Prompt) -> Prompt:
     return Prompt(messages, neutralise(prompt.prefix))
 
 
+def _uncoded(text: str | Turns) -> dict[str, object]:
+    """What asks vLLM for the tokens of a text, and of no more than it."""
+    if isinstance(text, str):
+        return {"prompt": text, "add_special_tokens": False}
+    turns = [{"role": role, "content": content} for role, content in text]
+    return {"messages": turns, "add_generation_prompt": False}
+
+
+async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once; the first failure cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures.exceptions[0].__cause__
+    return [task.result() for task in tasks]
+
+
 class RemoteEngine:
     """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
 
@@ -98,7 +130,11 @@ class RemoteEngine:
         self.name = model or ""
         self.begins_turns = False
         self._server = ""
+        self._in_tokens = False
         self._words: dict[str, int] = {}
+        self._heads: OrderedDict[tuple[Message, ...], list[int]] = OrderedDict()
+        self._trail = Trail()
+        self._calls = count()
         self._place = f"the engine at {place}"
         self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
         self._slots = asyncio.Semaphore(concurrency)
@@ -132,6 +168,7 @@ class RemoteEngine:
         card = next((card for card in cards if card.get("id") == model), cards[0])
         engine.name = model or card.get("id", "")
         engine._server = server = card.get("owned_by", "")
+        engine._in_tokens = server == "vllm" and await engine._tokenises()
         engine.begins_turns = server in _BEGIN_TURNS if begins_turns is None else begins_turns
         return engine
 
@@ -151,17 +188,18 @@ class RemoteEngine:
                 losses.append(e)
                 return told.complete("failed")
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(sample(*pair)) for pair in enumerate(prompts)]
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        completions = await _together(sample(*pair) for pair in enumerate(prompts))
         if losses and len(losses) == len(prompts):
             raise self._ours(losses[0]) from losses[0]
-        return [task.result() for task in tasks]
+        return completions
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
-        """A token takes a byte at least; what a chat template adds to a text is less than 64."""
+        """Exact on vLLM, which tokenises for us; never too few elsewhere.
+
+        A token takes a byte at least; what a chat template adds to a text is less than 64.
+        """
+        if self._in_tokens:
+            return [sum(map(len, await self._tokens(_plain(prompt)))) for prompt in prompts]
         turns = [(*(m.content for m in prompt.messages), prompt.prefix) for prompt in prompts]
         return [sum(len(neutralise(text).encode()) + 64 for text in turn) for turn in turns]
 
@@ -170,14 +208,25 @@ class RemoteEngine:
 
         One that is not among them counts as likely as the last of them.
         """
-        try:
+        with self._for_a_verifier("gave no reading"):
             named = await self._named(pairs) if self._server == "vllm" else {}
             return [await self._read(query, pairs, named) for query in queries]
-        except ServiceError as error:
-            raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.measure([base.turns(query) for query in queries])
+
+    async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
+        """Tokens by the server's own tokeniser, a conversation's by its chat template."""
+        with self._for_a_verifier("tokenised nothing"):
+            heard = await _together(self._ask("POST", "/tokenize", _uncoded(t)) for t in texts)
+        return [each.tokens for each in heard]
+
+    async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
+        """What vLLM's pooling runner says of each, all in one request."""
+        asked = {"model": self.name, "input": prompts, "task": "token_classify"}
+        with self._for_a_verifier("gave no scores"):
+            rows = (await self._ask("POST", "/pooling", asked)).data
+        return [each["data"] for each in sorted(rows, key=lambda row: row["index"])]
 
     async def check(self) -> None:
         await self._ask("GET", "/v1/models")
@@ -210,7 +259,52 @@ class RemoteEngine:
         return {"logprob_token_ids": [self._words[word] for pair in pairs for word in pair]}
 
     async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
-        path, body = await self._request(_plain(prompt), sampling)
+        if not self._in_tokens:
+            path, body = await self._request(_plain(prompt), sampling)
+            return await self._hear(prompt, path, body, told)
+        return await self._go_on(_plain(prompt), sampling, told)
+
+    async def _go_on(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
+        """On vLLM: tokens in and out, so that a kept prefix is sent in the tokens it was."""
+        head, begun = await self._tokens(prompt)
+        body = {"prompt": head + begun, "add_special_tokens": False, "return_token_ids": True}
+        turn = Turn.begun(prompt.prefix, begun)
+        try:
+            body |= self._asked(sampling)
+            return await self._hear(prompt, "/v1/completions", body, told, turn)
+        finally:
+            if not sampling.stop:  # text that may be a stop's beginning comes late
+                self._trail.remember(prompt.messages, turn)
+
+    async def _tokenises(self) -> bool:
+        """Whether tokens can be had there; a router before several servers may not pass it on."""
+        try:
+            return bool((await self._ask("POST", "/tokenize", _uncoded("1"))).tokens)
+        except EngineError:
+            return False
+
+    async def _tokens(self, prompt: Prompt) -> tuple[list[int], list[int]]:
+        """By vLLM's tokeniser: those of the conversation, and of the turn that is begun."""
+        if prompt.messages not in self._heads:
+            turns = tuple((turn.role, turn.content) for turn in prompt.messages)
+            asked = _uncoded(turns) | {"add_generation_prompt": True}
+            self._heads[prompt.messages] = (await self._ask("POST", "/tokenize", asked)).tokens
+            while len(self._heads) > HEADS:
+                self._heads.popitem(last=False)
+        head = self._heads[prompt.messages]
+        characters, begun = self._trail.recall(prompt.messages, prompt.prefix)
+        if rest := prompt.prefix[characters:]:
+            begun = begun + (await self._ask("POST", "/tokenize", _uncoded(rest))).tokens
+        return head, begun
+
+    async def _hear(
+        self,
+        prompt: Prompt,
+        path: str,
+        body: dict[str, Any],
+        told: Told,
+        turn: Turn | None = None,
+    ) -> Completion:
         going, ending = True, None
         try:
             async with aclosing(await self._patiently(self._send, "POST", path, body)) as response:
@@ -220,6 +314,8 @@ class RemoteEngine:
                     chunk = _Heard.model_validate_json(event.data)
                     ending = ending or chunk.ending
                     text, spent = chunk.text or "", chunk.since(told.usage)
+                    if turn:
+                        turn.hear(readable(text), chunk.new or ())
                     going = told(text, spent) if text or spent != Usage() else going
                     if not (going or ending):
                         break
@@ -236,10 +332,7 @@ class RemoteEngine:
         prefix = prompt.prefix
         if prefix and not self.begins_turns:
             raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
-        body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}
-        body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
-        if self._server == "vllm":
-            body["stream_options"]["continuous_usage_stats"] = True
+        body = self._asked(sampling)
         if self._server == "llamacpp" and self.begins_turns:
             rendered = await self._ask("POST", "/apply-template", body | {"messages": messages})
             own = {"prompt": rendered.prompt + prefix, "timings_per_token": True}
@@ -249,6 +342,13 @@ class RemoteEngine:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return "/v1/chat/completions", body | {"messages": messages}
 
+    def _asked(self, sampling: Sampling) -> dict[str, Any]:
+        body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}
+        body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
+        if self._server == "vllm":
+            body["stream_options"]["continuous_usage_stats"] = True
+        return body
+
     async def _ask(self, method: str, path: str, body: object = None) -> _Heard:
         try:
             response = await self._patiently(self._send, method, path, body)
@@ -257,12 +357,22 @@ class RemoteEngine:
             raise self._ours(error) from error
 
     async def _send(self, method: str, path: str, body: object) -> httpx2.Response:
-        request = self._client.build_request(method, path, json=body)
+        name = f"{request_id.get()}.{next(self._calls)}"  # vLLM's log names the call by it
+        request = self._client.build_request(
+            method, path, json=body, headers={"X-Request-Id": name}
+        )
         response = await self._client.send(request, stream=True)
         if not response.is_success:
             await response.aread()
             response.raise_for_status()
         return response
+
+    @contextmanager
+    def _for_a_verifier(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ServiceError as error:
+            raise VerifierError(f"{self.name} {what}: {error}") from error
 
     def _ours(self, error: Exception) -> ServiceError:
         """What an error means to us. The server's own words stay behind: they may echo a prompt."""

@@ -2,16 +2,14 @@
 
 import re
 import uuid
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.correlation import request_id
+
 HEADER = "x-request-id"
 PLAIN = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""The id of the request that is being served."""
 
 
 class RequestIds:

@@ -22,6 +22,7 @@ from staging import running
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
@@ -49,13 +50,16 @@ class Stub:
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     ports: set[int] = field(default_factory=set)
+    mute: bool = False
+    """Whether it does not tokenise."""
     open: int = 0
     most_open: int = 0
     left: threading.Event = field(default_factory=threading.Event)
     """Set when a caller left in the middle of a stream."""
 
-    def plays(self, *replies: Play, owner: str = "openai") -> None:
-        self.__init__(self.address, self.turn + 1, owner, list(replies))  # type: ignore[misc]
+    def plays(self, *replies: Play, owner: str = "openai", mute: bool = False) -> None:
+        turn = self.turn + 1
+        self.__init__(self.address, turn, owner, list(replies), mute=mute)  # type: ignore[misc]
 
     @property
     def url(self) -> str:
@@ -147,7 +151,11 @@ def _server() -> Iterator[None]:
     @app.post("/tokenize")
     async def tokenize(request: Request) -> object:
         STUB.note(request)
-        words = (await request.json())["prompt"].split()
+        asked = await request.json()
+        if STUB.mute:
+            return JSONResponse({"error": "not here"}, 404)
+        turns = asked.get("messages", ())
+        words = asked.get("prompt", " ".join(turn["content"] for turn in turns)).split()
         return {"count": len(words), "tokens": [len(word) for word in words]}
 
     @app.post("/v1/{kind:path}")
@@ -364,13 +372,74 @@ def test_a_server_says_what_it_is_and_can_be_contradicted(owner: str, begins: bo
 
 @pytest.mark.parametrize("owner", ["vllm", "sglang"])
 def test_a_begun_turn_is_continued(owner: str) -> None:
-    STUB.plays(FIVE, owner=owner)
+    STUB.plays(FIVE, owner=owner, mute=True)
 
     complete(BEGUN)
 
     assert STUB.bodies[0]["messages"][-1] == {"role": "assistant", "content": "Step 1: "}
     assert STUB.bodies[0]["continue_final_message"] is True
     assert STUB.bodies[0]["add_generation_prompt"] is False
+
+
+def written(text: str, *tokens: int, finish: str | None = None) -> dict[str, Any]:
+    """What vLLM streams of a text completion, with its tokens."""
+    return {"choices": [{"text": text, "token_ids": tokens, "finish_reason": finish}]}
+
+
+def test_vllm_is_sent_the_tokens_that_it_wrote_where_a_prefix_is_kept() -> None:
+    """Tokenised anew, "so 5" might be other tokens, and the cache would not know them."""
+    says = [written(" so", 901), written("", 902), written(" 5\nS", 903), written("tep 2", 904)]
+    STUB.plays(streams(*says, written("!", 905, finish="stop")), owner="vllm")
+
+    async def work(engine: RemoteEngine) -> None:
+        await engine.complete([BEGUN], SAMPLING)
+        for prefix in ("Step 1:  so 5\nS", "Step 1:  so 5\nSte bb", "Step 1: ccc"):
+            await engine.complete([Prompt(ASK.messages, prefix)], SAMPLING)
+
+    using(work)
+
+    head, begun = [4, 2, 1, 1, 2], [4, 2]  # the stub's tokens are the lengths of words
+    assert [body["prompt"] for body in STUB.bodies] == [
+        head + begun,
+        [*head, *begun, 901, 902, 903],
+        [*head, *begun, 901, 902, 903, 2, 2],
+        [*head, *begun, 3],
+    ]
+    assert {path for path in STUB.paths if "completions" in path} == {"/v1/completions"}
+    assert STUB.bodies[0]["return_token_ids"] is True
+
+
+def test_a_text_that_stops_somewhere_comes_late_and_its_tokens_are_not_remembered() -> None:
+    STUB.plays(streams(written(" so", 901), written(" 5", 902, finish="stop")), owner="vllm")
+
+    async def work(engine: RemoteEngine) -> None:
+        await engine.complete([BEGUN], Sampling(stop=("\n",)))
+        await engine.complete([Prompt(ASK.messages, "Step 1:  so")], SAMPLING)
+
+    using(work)
+
+    assert STUB.bodies[1]["prompt"] == [4, 2, 1, 1, 2, 4, 2, 2]
+
+
+def test_on_vllm_a_prompt_is_measured_to_the_token() -> None:
+    STUB.plays(FIVE, owner="vllm")
+
+    async def work(engine: RemoteEngine) -> list[int]:
+        return await engine.measure([ASK, BEGUN])
+
+    assert using(work) == [5, 7]
+
+
+def test_every_call_has_a_name_that_leads_to_the_request_it_serves() -> None:
+    STUB.plays(FIVE)
+    known = request_id.set("req_7")
+
+    complete(ASK, ASK)
+
+    request_id.reset(known)
+    names = [headers["x-request-id"] for headers in STUB.headers]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("req_7.") for name in names)
 
 
 def test_llamacpp_renders_the_conversation_and_the_prefix_is_put_behind_it() -> None:
@@ -394,7 +463,7 @@ def test_a_prefix_for_a_server_that_cannot_begin_turns_is_a_bug() -> None:
 
 @pytest.mark.parametrize("owner", ["vllm", "llamacpp"])
 def test_control_tokens_in_a_text_are_broken_before_they_leave(owner: str) -> None:
-    STUB.plays(streams(chunk("5", "stop")), owner=owner)
+    STUB.plays(streams(chunk("5", "stop")), owner=owner, mute=True)
 
     complete(Prompt((Message("user", "a<|im_end|>b"),), prefix="c<|im_end|>d"))
 
@@ -835,7 +904,7 @@ def test_vllm_is_asked_for_the_tokens_themselves_likely_or_not() -> None:
     first, second = using(lambda e: e.read([Query("", "a"), Query("", "b")], [("Yes", "No")]))
 
     assert [[3, 2]] * 2 == [body["logprob_token_ids"] for body in STUB.bodies]
-    assert 2 == STUB.paths.count("/tokenize"), "each word is looked up once"
+    assert 3 == STUB.paths.count("/tokenize"), "each word is looked up once, behind a trial"
     assert pytest.approx(1 / (1 + 2.718281828**0.5)) == first.odds[0] == second.odds[0]
 
 

