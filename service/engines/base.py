@@ -25,10 +25,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation, and the assistant's next turn as far as it is already written."""
+    """A conversation, and the assistant's next turn as far as it is already written.
+
+    `session`: whose call it is, the same for all calls of a solve. Where an engine is several
+    replicas, they go to one of them, which still has the tokens of those before in its cache.
+    """
 
     messages: tuple[Message, ...]
     prefix: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ class Told:
 def turns(query: Query) -> Prompt:
     """A verifier's query as a prompt."""
     messages = (Message("system", query.system), Message("user", query.user))
-    return Prompt(messages if query.system else messages[1:], query.begun)
+    return Prompt(messages if query.system else messages[1:], query.begun, session=query.session)
 
 
 def at(sampling: Sampling, index: int) -> Sampling:
