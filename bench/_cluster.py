@@ -1,8 +1,9 @@
 """vLLM servers and vllm-router as processes of this machine, and a checkpoint small enough for it.
 
-For benches and tests that want the real ones. What is random about the checkpoint are its weights,
-the same in every replica: vLLM makes them up (`--load-format dummy`). A token is a byte, but for
-those that make paths of steps likely.
+For benches and tests that want the real ones. The checkpoint's weights are random, and the same in
+every replica: vLLM makes them up (`--load-format dummy`), so small that each token is as likely as
+the next. Its tokens are ASCII characters, and words and labels of steps that are read again as they
+were written, so that a path is as many tokens when it is sent as when it was drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import httpx2
 
 STARTS_WITHIN = 300  # seconds; two at once on two busy cores take one to two minutes
-BLOCK = 64  # tokens of a byte: about the text of a usual block of 16
+BLOCK = 64  # tokens of a character: about the text of a usual block of 16
 ROUTER = (
     *("--policy", "consistent_hash"),
     "--disable-retries",  # a call that is sent twice is paid twice, and the ledger knows of one
@@ -34,11 +35,16 @@ ROUTER = (
     *("--log-level", "warning"),
 )
 
-_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_WORDS = (*(f"\nStep {k}:" for k in range(2, 10)), "\nAnswer: ", "Yes", "No")
+_END = "<|im_end|>"
+_LETTERS = [10, *range(32, 127)]
+_WORDS = (
+    *(_END, "Yes", "No", "\nAnswer: "),
+    *(f"\nStep {number}:" for number in range(2, 10)),
+    *(f" {number}" for number in range(100, 500)),
+)
 _TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for m in messages %}{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant\n{% endif %}"
 )
 
 
@@ -111,10 +117,12 @@ def routed(servers: Sequence[Server], *options: str) -> Iterator[Server]:
         *("--worker-urls", *(server.url for server in servers)),
         *(*ROUTER, *options),
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        with _serving(command, port, Path(folder)) as server:
-            _await(server)
-            yield server
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _serving(command, port, Path(folder)) as server,
+    ):
+        _await(server)
+        yield server
 
 
 def _vllm(python: Path, options: Sequence[str], port: int) -> list[str]:
@@ -168,12 +176,11 @@ def _free(count: int) -> list[int]:
 
 def _checkpoint(folder: Path) -> list[str]:
     """Writes a Qwen2 of two layers without its weights; the options that serve it."""
-    added = (*_SPECIAL, *_WORDS)
     files = {
         "config.json": {
             "architectures": ["Qwen2ForCausalLM"],
             "model_type": "qwen2",
-            "vocab_size": 256 + len(added),
+            "vocab_size": len(_LETTERS) + len(_WORDS),
             "hidden_size": 64,
             "intermediate_size": 128,
             "num_hidden_layers": 2,
@@ -181,13 +188,12 @@ def _checkpoint(folder: Path) -> list[str]:
             "num_key_value_heads": 1,
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
-            "bos_token_id": 256,
-            "eos_token_id": 258,
+            "eos_token_id": len(_LETTERS) + _WORDS.index(_END),
         },
-        "tokenizer.json": _tokenizer(added),
+        "tokenizer.json": _tokenizer(),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": _SPECIAL[2],
+            "eos_token": _END,
             "chat_template": _TEMPLATE,
         },
     }
@@ -197,25 +203,22 @@ def _checkpoint(folder: Path) -> list[str]:
     return ["--model", str(folder), *weights, "--block-size", str(BLOCK)]
 
 
-def _tokenizer(added: Sequence[str]) -> dict[str, object]:
-    """Bytes, written as GPT-2 writes them, and the added tokens behind."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    letters = {byte: chr(byte) for byte in plain}
-    letters |= {byte: chr(256 + index) for index, byte in enumerate(others)}
+def _tokenizer() -> dict[str, object]:
+    """Characters, as GPT-2 writes bytes, and the words behind them; others it leaves out."""
+    written = {byte: chr(byte if byte > 32 else byte + 256) for byte in _LETTERS}
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    words = enumerate(_WORDS, len(_LETTERS))
     level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
     return {
         "version": "1.0",
         "added_tokens": [
-            {"id": 256 + index, "content": word, "special": word in _SPECIAL, **flags}
-            for index, word in enumerate(added)
+            {"id": id, "content": word, "special": word == _END, **flags} for id, word in words
         ],
         "pre_tokenizer": level | {"trim_offsets": False},
         "decoder": level | {"trim_offsets": False},
         "model": {
             "type": "BPE",
-            "vocab": {letters[byte]: byte for byte in range(256)},
+            "vocab": {written[byte]: id for id, byte in enumerate(_LETTERS)},
             "merges": [],
         },
     }
