@@ -60,14 +60,14 @@ def _score(step: str) -> Score:
 
 def measure(model: Path | None = None) -> dict[str, dict[str, float]]:
     with cluster(2, model) as replicas:
-        found = {"one": asyncio.run(_shares(replicas[0].url, replicas[:1]))}
+        found = {"one": asyncio.run(shares(replicas[0].url, replicas[:1]))}
         for name, policy in (("two_pinned", "consistent_hash"), ("two_in_turns", "round_robin")):
             with routed(replicas, "--policy", policy) as router:
-                found[name] = asyncio.run(_shares(router.url, replicas))
+                found[name] = asyncio.run(shares(router.url, replicas))
     return found
 
 
-async def _shares(url: str, replicas: Sequence[Server]) -> dict[str, float]:
+async def shares(url: str, replicas: Sequence[Server]) -> dict[str, float]:
     """Solves through the server at `url`: tokens of the revisions, and the busiest replica's share.
 
     The latter is of all calls; the replicas begin with nothing in their caches.

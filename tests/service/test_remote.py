@@ -823,3 +823,23 @@ def test_a_server_that_gives_no_reading_is_a_verifier_that_fails(play: Play) -> 
 
     with pytest.raises(VerifierError):
         using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))
+
+
+def test_every_call_of_a_solve_names_its_session_and_a_lone_call_names_none() -> None:
+    """A router sends calls of one session to one replica, which has their tokens in its cache."""
+    STUB.plays(FIVE)
+    complete(Prompt(ASK.messages, session="solve-1"), ASK)
+    assert {headers.get("x-session-id") for headers in STUB.headers[-2:]} == {"solve-1", None}
+
+    STUB.plays(likely(Yes=-0.5, No=-1.5))
+    using(lambda e: e.read([Query("", "2 + 2 = 4?", session="solve-2")], [("Yes", "No")]))
+    assert STUB.headers[-1]["x-session-id"] == "solve-2"
+
+
+def test_samples_beyond_those_that_stay_together_begin_sessions_of_their_own() -> None:
+    STUB.plays(FIVE)
+
+    complete(*[Prompt(ASK.messages, session="s")] * 5, together=2)
+
+    named = sorted(headers["x-session-id"] for headers in STUB.headers[-5:])
+    assert named == ["s", "s", "s:1", "s:1", "s:2"]
