@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test clients setup clean
+.PHONY: solve serve test clients lock setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -22,6 +22,10 @@ test: setup
 
 clients: setup
 	.venv/bin/pytest -m real tests/clients/test_real_clients.py
+
+lock: setup
+	.venv/bin/pip install --quiet --disable-pip-version-check uv
+	scripts/lock.sh
 
 setup: .venv/installed
 
