@@ -246,14 +246,12 @@ def test_vllm_understands_its_images_commands() -> None:
     except MissingProgram as missing:
         pytest.skip(str(missing))
     made = image("vllm")
-    said = [
-        command for _, service in services() if "--model" in str(command := service.get("command"))
-    ]
+    said = [each["command"] for _, each in services() if "--model" in str(each.get("command"))]
     commands = [[*made.entrypoint[3:], *command] for command in (made.command, *said)]
     assert made.entrypoint[:3] == ["python3", "-m", "vllm.entrypoints.openai.api_server"]
     assert len(commands) == 4  # the image's own, the policy's, its second replica's, the verifier's
 
-    run = [python, "-c", PARSE, json.dumps(commands)]
+    run = [str(python), "-c", PARSE, json.dumps(commands)]
     ended = subprocess.run(run, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr[-2000:]

@@ -341,4 +341,5 @@ def test_all_calls_of_a_solve_are_of_one_session_that_is_its_id() -> None:
         solved = ask(client, strategy="stepco").json()
 
     assert (len(script.prompts), len(verifier.chains)) == (2, 2)
-    assert {call.session for call in (*script.prompts, *verifier.chains)} == {solved["id"]}
+    assert {prompt.session for prompt in script.prompts} == {solved["id"]}
+    assert {chain.session for chain in verifier.chains} == {solved["id"]}
