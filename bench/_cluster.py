@@ -32,7 +32,7 @@ ROUTER = (
     "--disable-retries",  # a call that is sent twice is paid twice, and the ledger knows of one
     *("--cb-failure-threshold", "2"),
     *("--health-check-interval-secs", "2", "--health-failure-threshold", "1"),
-    *("--log-level", "warning"),
+    *("--log-level", "error"),  # "warning" is taken for "info" by 0.1.17
 )
 
 _END = "<|im_end|>"

@@ -118,8 +118,10 @@ def test_a_path_is_verified_on_one_replica_and_costs_what_that_one_computed(
     assert verdict.cost == Cost(busy.computed, 3)
 
 
-def solve(engine: RemoteEngine, tell: Callable[[Event], None], keep: Keep) -> Awaitable[Report]:
-    question = Question(ASK, Sampling(max_tokens=1000, seed=1))
+def solve(
+    engine: RemoteEngine, most: int, tell: Callable[[Event], None] = unheard, keep: Keep = unkept
+) -> Awaitable[Report]:
+    question = Question(ASK, Sampling(max_tokens=most, seed=1))
     task = Task(question, StepCo(max_rounds=2), Budget(3000, None, 300_000), "none")
     return Solver(engine, Doubtful(), Grader()).solve(task, tell, keep)
 
@@ -144,7 +146,7 @@ def test_a_replica_that_dies_ends_its_solve_with_an_error_and_every_token_told_i
             dead[0].kill()
 
     with pytest.raises(EngineError, match="whole answer"):
-        using(router.url, lambda engine: solve(engine, tell, keep))
+        using(router.url, lambda engine: solve(engine, 1000, tell, keep))
 
     (loss,) = losses
     (left,) = (each for each in replicas if each not in dead)
@@ -170,6 +172,6 @@ def survives(url: str) -> Report:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         with suppress(EngineError):
-            return using(url, lambda engine: solve(engine, unheard, unkept))
+            return using(url, lambda engine: solve(engine, 40))
         time.sleep(0.2)
     raise AssertionError("the router keeps to a dead replica")

@@ -56,6 +56,7 @@ class _Heard(BaseModel, hide_input_in_errors=True):
     prefilled: int | None = _in("timings.prompt_n")
     cached: int | None = _in("usage.prompt_tokens_details.cached_tokens", "timings.cache_n")
     written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
+    new: list[int] | None = _in("choices.0.token_ids")
     likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
     prompt: str = ""
     tokens: list[int] = []
@@ -66,7 +67,8 @@ class _Heard(BaseModel, hide_input_in_errors=True):
         cached = self.cached or 0
         if prompt := self.read or cached + (self.prefilled or 0):
             return Usage(prompt, cached, self.written or 0, calls=1) - told
-        return Usage(completion=int(bool(self.text or self.thought)), calls=1 - told.calls)
+        written = int(bool(self.text or self.thought)) if self.new is None else len(self.new)
+        return Usage(completion=written, calls=1 - told.calls)
 
 
 def _again(error: Exception) -> bool | float:
@@ -260,6 +262,7 @@ class RemoteEngine:
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
+            body["return_token_ids"] = True  # vllm-router drops the wish to be told of usage
         if self._server == "llamacpp" and self.begins_turns:
             rendered = await self._ask("POST", "/apply-template", body | {"messages": messages})
             own = {"prompt": rendered.prompt + prefix, "timings_per_token": True}
