@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test clients vllm setup clean
+.PHONY: solve serve test clients vllm lock setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -36,6 +36,10 @@ vllm: .venv-vllm/installed
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r .venv-vllm/requires \
 		-e clients/python -e . "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
 	@touch $@
+
+lock: setup
+	.venv/bin/pip install --quiet --disable-pip-version-check uv
+	scripts/lock.sh
 
 setup: .venv/installed
 

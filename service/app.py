@@ -209,4 +209,5 @@ async def _remote(
     settings: Settings, url: str, model: str, at_once: int = 64, patience: float = 120.0
 ) -> RemoteEngine:
     key = settings.engine_key.get_secret_value() or None
-    return await RemoteEngine.connect(url, model or None, key, patience, at_once)
+    together = settings.samples_together
+    return await RemoteEngine.connect(url, model or None, key, patience, at_once, together=together)

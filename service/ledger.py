@@ -156,11 +156,12 @@ class MeteredEngine:
     """An engine under a ledger: a call is granted `min(what it asks, what is left)`.
 
     Prompts that cannot all have what they ask run in waves, so that what the first leave over
-    serves the next; those that find nothing left come back empty.
+    serves the next; those that find nothing left come back empty. All are of one session.
     """
 
     backend: base.Backend
     ledger: Ledger
+    session: str = ""
 
     async def complete(
         self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = base.unwatched
@@ -175,7 +176,7 @@ class MeteredEngine:
                 if not done:
                     raise
                 return done + [_refused(index, watch) for index in range(start, len(prompts))]
-            wave = prompts[start : start + count]
+            wave = [replace(each, session=self.session) for each in prompts[start : start + count]]
             granted = replace(base.at(sampling, start), max_tokens=tokens)
             compute = sum(weights[start : start + count]) + tokens * count
             done += await self._run(wave, granted, compute, _shifted(watch, start))
@@ -230,9 +231,11 @@ class MeteredVerifier:
 
     backend: VerifierBackend
     ledger: Ledger
+    session: str = ""
 
     async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
         ledger, began, most = self.ledger, self.ledger.seconds, 0
+        chains = [replace(chain, session=self.session) for chain in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))

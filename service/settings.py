@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     """Base URL of the OpenAI-compatible server (remote)."""
     engine_key: SecretStr = SecretStr("")
     """Key for that server."""
+    samples_together: int = Field(default=16, ge=1, le=64)
+    """Samples of one question that share a replica and its prefill (remote, behind a router); a
+    larger Best-of-N goes to more replicas."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
     """Threads llama.cpp computes with, and vLLM where it has no GPU."""
     vllm_context: int = Field(default=16_384, ge=256)

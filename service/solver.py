@@ -145,9 +145,9 @@ class Solver:
         id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
         record = Record(tell)
         try:
-            solution = await self._run(task.strategy, task.question, ledger, record)
+            solution = await self._run(id, task.strategy, task.question, ledger, record)
             seconds, calls = ledger.seconds - began, ledger.since(began)
-            baseline = await self._baseline(task, record, ledger)
+            baseline = await self._baseline(id, task, record, ledger)
         except BaseException as error:
             seconds, calls = ledger.seconds - began, ledger.since(began)
             keep(Loss(id, created, task, record, ledger, calls, seconds, error))
@@ -176,13 +176,13 @@ class Solver:
         return reports
 
     async def _run(
-        self, strategy: Strategy, question: Question, ledger: Ledger, record: Record
+        self, session: str, strategy: Strategy, question: Question, ledger: Ledger, record: Record
     ) -> Solution:
         """Raises `ServiceError`, also if a limit is reached with nothing to show."""
         attempt = Attempt(
             question=question,
-            engine=MeteredEngine(self.engine, ledger),
-            verifier=MeteredVerifier(self.verifier, ledger),
+            engine=MeteredEngine(self.engine, ledger, session),
+            verifier=MeteredVerifier(self.verifier, ledger, session),
             grader=self.grader,
             tell=record.hear,
             begins_turns=self.engine.begins_turns,
@@ -202,22 +202,26 @@ class Solver:
         except VerifierError as error:
             raise _unavailable() from error
 
-    async def _baseline(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
+    async def _baseline(
+        self, session: str, task: Task, record: Record, ledger: Ledger
+    ) -> Baseline | None:
         match task.baseline:
             case "none":
                 return None
             case "estimate":
                 return _estimated(record, ledger.computed)
             case "measure":
-                return await self._measured(task, record, ledger)
+                return await self._measured(session, task, record, ledger)
 
-    async def _measured(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
+    async def _measured(
+        self, session: str, task: Task, record: Record, ledger: Ledger
+    ) -> Baseline | None:
         """Best-of-N, really run, in what is left of the deadline and under a budget of its own."""
         tokens = BASELINE.n * task.question.sampling.max_tokens
         own = Ledger(Budget(tokens, None, max(0, int(1000 * ledger.seconds_left))))
         drawn = Record()
         try:
-            solution = await self._run(BASELINE, task.question, own, drawn)
+            solution = await self._run(session, BASELINE, task.question, own, drawn)
         except DeadlineExceeded:
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None

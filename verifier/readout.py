@@ -7,7 +7,7 @@ prefill. What the model is shown is a `Layout`; a trained adapter and a prompt a
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from verifier import steps
@@ -21,12 +21,13 @@ Pair = tuple[str, str]
 class Query:
     """A conversation of two turns and the third as far as it is begun; the next token is read.
 
-    What callers and policies wrote in it has been neutralised.
+    What callers and policies wrote in it has been neutralised. `session` is its chain's.
     """
 
     system: str
     user: str
     begun: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class Readout:
 
     def _queries(self, chain: Chain) -> list[Query]:
         ends = range(len(chain.known) + 1, len(chain.steps) + 1)
-        return [self._layout.query(chain.question, chain.steps[:end]) for end in ends]
+        queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
+        return [replace(query, session=chain.session) for query in queries]
 
     async def _score(self, chain: Chain) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs)

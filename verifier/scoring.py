@@ -32,11 +32,13 @@ class Chain:
     """A question and the steps of one path that answers it.
 
     `known`: scores of its first steps from an earlier call; a verifier need not read those again.
+    `session`: the same for all chains of a solve; a verifier of several replicas keeps them on one.
     """
 
     question: str
     steps: tuple[str, ...]
     known: tuple[Score, ...] = ()
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,14 @@ class Prompt:
     """A conversation, and the assistant's next turn as far as it is already written.
 
     `salt` is the tenant's: what an engine has cached is used again for prompts of the same salt.
+    `session`: whose call it is, the same for all calls of a solve. Where an engine is several
+    replicas, they go to one of them, which still has the tokens of those before in its cache.
     """
 
     messages: tuple[Message, ...]
     prefix: str = ""
     salt: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class Told:
 def turns(query: Query) -> Prompt:
     """A verifier's query as a prompt."""
     messages = (Message("system", query.system), Message("user", query.user))
-    return Prompt(messages if query.system else messages[1:], query.begun)
+    return Prompt(messages if query.system else messages[1:], query.begun, session=query.session)
 
 
 def at(sampling: Sampling, index: int) -> Sampling:

@@ -3,6 +3,8 @@
 All is streamed: a watch hears it as it comes, and closing the connection stops the server. vLLM and
 llama.cpp count aloud; elsewhere a chunk counts as one token until the last brings exact figures.
 vLLM is sent tokens, those that it wrote where a prefix is kept, so that its cache knows them.
+The server may be a router before several replicas: every call names its session, which pins the
+calls of one solve to one replica (vLLM's router hashes it; other servers do not heed it).
 Not covered: a tokeniser of our own, so that `measure` is an upper bound but on vLLM; servers that
 ignore `max_tokens`.
 """
@@ -78,7 +80,8 @@ class _Heard(BaseModel, hide_input_in_errors=True):
         cached = self.cached or 0
         if prompt := self.read or cached + (self.prefilled or 0):
             return Usage(prompt, cached, self.written or 0, calls=1) - told
-        return Usage(completion=int(bool(self.text or self.thought)), calls=1 - told.calls)
+        written = int(bool(self.text or self.thought)) if self.new is None else len(self.new)
+        return Usage(completion=written, calls=1 - told.calls)
 
 
 def _again(error: Exception) -> bool | float:
@@ -98,7 +101,7 @@ def _again(error: Exception) -> bool | float:
 def _plain(prompt: Prompt) -> Prompt:
     """The prompt with no control tokens in its texts; a verifier's query has none, but markers."""
     messages = tuple(replace(turn, content=neutralise(turn.content)) for turn in prompt.messages)
-    return Prompt(messages, neutralise(prompt.prefix))
+    return replace(prompt, messages=messages, prefix=neutralise(prompt.prefix))
 
 
 def _uncoded(text: str | Turns) -> dict[str, object]:
@@ -123,7 +126,13 @@ class RemoteEngine:
     """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
 
     def __init__(
-        self, url: str, model: str | None, key: str | None, timeout: float, concurrency: int
+        self,
+        url: str,
+        model: str | None,
+        key: str | None,
+        timeout: float,
+        concurrency: int,
+        together: int,
     ) -> None:
         address = httpx2.URL(url.rstrip("/").removesuffix("/v1"))
         place = address.copy_with(userinfo=b"", query=None, fragment=None)
@@ -138,6 +147,7 @@ class RemoteEngine:
         self._place = f"the engine at {place}"
         self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
         self._slots = asyncio.Semaphore(concurrency)
+        self._together = together
         self._client = httpx2.AsyncClient(
             base_url=place,
             headers={"Authorization": f"Bearer {key}"} if key else None,
@@ -155,9 +165,13 @@ class RemoteEngine:
         timeout: float = 120.0,  # noqa: ASYNC109 - from chunk to chunk, not of this call
         concurrency: int = 64,
         begins_turns: bool | None = None,
+        together: int = 16,
     ) -> Self:
-        """Raises `EngineUnavailable` if nothing answers there, `EngineError` if it is no engine."""
-        engine = cls(url, model, key, timeout, concurrency)
+        """Of the samples of one call so many stay `together`; more begin a session of their own.
+
+        Raises `EngineUnavailable` if nothing answers there, `EngineError` if it is no engine.
+        """
+        engine = cls(url, model, key, timeout, concurrency, together)
         try:
             cards = (await engine._ask("GET", "/v1/models")).data
             if not cards:
@@ -181,7 +195,8 @@ class RemoteEngine:
             told = Told(watch, index)
             try:
                 async with self._slots:
-                    return await self._follow(prompt, base.at(sampling, index), told)
+                    placed = replace(prompt, session=self._session(prompt, index))
+                    return await self._follow(placed, base.at(sampling, index), told)
             except _FOREIGN as e:
                 if isinstance(e, httpx2.HTTPStatusError) and 400 <= e.response.status_code < 429:
                     raise self._ours(e) from e  # our fault, and so the same for every sample
@@ -239,7 +254,7 @@ class RemoteEngine:
         path, body = await self._request(base.turns(query), sampling)
         del body["stream"], body["stream_options"]
         body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
-        heard = await self._ask("POST", path, body | named)
+        heard = await self._ask("POST", path, body | named, query.session)
         logs = {each.token: each.logprob for each in heard.likely or ()}
         if not all(yes in logs or no in logs for yes, no in pairs):
             raise VerifierError(f"{self.name} names no log-probability of {pairs}")
@@ -307,7 +322,8 @@ class RemoteEngine:
     ) -> Completion:
         going, ending = True, None
         try:
-            async with aclosing(await self._patiently(self._send, "POST", path, body)) as response:
+            sent = await self._patiently(self._send, "POST", path, body, prompt.session)
+            async with aclosing(sent) as response:
                 async for event in httpx2.EventSource(response):
                     if event.data in ("", "[DONE]"):
                         continue  # to the end: a connection that was not read out is not used again
@@ -325,6 +341,11 @@ class RemoteEngine:
         if going and ending not in _FINISH:
             raise httpx2.RemoteProtocolError("the stream has no ending")
         return told.complete(_FINISH.get(ending, "aborted"))
+
+    def _session(self, prompt: Prompt, index: int) -> str:
+        """Samples that stay together share one prefill; a large number of them shares the work."""
+        group = index // self._together
+        return f"{prompt.session}:{group}" if prompt.session and group else prompt.session
 
     async def _request(self, prompt: Prompt, sampling: Sampling) -> tuple[str, dict[str, Any]]:
         """Where to send what, for the server to go on behind the prefix."""
@@ -347,20 +368,22 @@ class RemoteEngine:
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
+            body["return_token_ids"] = True  # vllm-router drops the wish to be told of usage
         return body
 
-    async def _ask(self, method: str, path: str, body: object = None) -> _Heard:
+    async def _ask(self, method: str, path: str, body: object = None, session: str = "") -> _Heard:
         try:
-            response = await self._patiently(self._send, method, path, body)
+            response = await self._patiently(self._send, method, path, body, session)
             return _Heard.model_validate_json(await response.aread())
         except _FOREIGN as error:
             raise self._ours(error) from error
 
-    async def _send(self, method: str, path: str, body: object) -> httpx2.Response:
-        name = f"{request_id.get()}.{next(self._calls)}"  # vLLM's log names the call by it
-        request = self._client.build_request(
-            method, path, json=body, headers={"X-Request-Id": name}
-        )
+    async def _send(self, method: str, path: str, body: object, session: str) -> httpx2.Response:
+        # vLLM's log names the call by it
+        headers = {"X-Request-Id": f"{request_id.get()}.{next(self._calls)}"}
+        if session:
+            headers["X-Session-ID"] = session
+        request = self._client.build_request(method, path, json=body, headers=headers)
         response = await self._client.send(request, stream=True)
         if not response.is_success:
             await response.aread()

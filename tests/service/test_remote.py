@@ -921,3 +921,41 @@ def test_a_server_that_gives_no_reading_is_a_verifier_that_fails(play: Play) -> 
 
     with pytest.raises(VerifierError):
         using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))
+
+
+def test_every_call_of_a_solve_names_its_session_and_a_lone_call_names_none() -> None:
+    """A router sends calls of one session to one replica, which has their tokens in its cache."""
+    STUB.plays(FIVE)
+    complete(Prompt(ASK.messages, session="solve-1"), ASK)
+    assert {headers.get("x-session-id") for headers in STUB.headers[-2:]} == {"solve-1", None}
+
+    STUB.plays(likely(Yes=-0.5, No=-1.5))
+    using(lambda e: e.read([Query("", "2 + 2 = 4?", session="solve-2")], [("Yes", "No")]))
+    assert STUB.headers[-1]["x-session-id"] == "solve-2"
+
+
+def test_samples_beyond_those_that_stay_together_begin_sessions_of_their_own() -> None:
+    STUB.plays(FIVE)
+
+    complete(*[Prompt(ASK.messages, session="s")] * 5, together=2)
+
+    named = sorted(headers["x-session-id"] for headers in STUB.headers[-5:])
+    assert named == ["s", "s", "s:1", "s:1", "s:2"]
+
+
+def test_behind_a_router_that_drops_usage_the_tokens_of_each_chunk_are_counted() -> None:
+    """vllm-router 0.1.17 passes `stream_options` on without `continuous_usage_stats`.
+
+    A chunk holds what was written since the last, on a busy server several tokens; a call that was
+    cut off was recorded with one a chunk.
+    """
+    written: list[dict[str, Any]] = [chunk("It"), chunk(" is 5, as")]
+    for each, ids in zip(written, ([11], [12, 13, 14, 15]), strict=True):
+        each["choices"][0]["token_ids"] = ids
+    STUB.plays(streams(*written, stay=True), owner="vllm")
+    listener = Listener(stop_at=" is 5, as")
+
+    (stopped,) = complete(watch=listener)
+
+    assert (stopped.finish, stopped.usage.completion) == ("aborted", 5)
+    assert STUB.bodies[-1]["return_token_ids"] is True

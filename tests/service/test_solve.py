@@ -332,3 +332,14 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SUREFOOT_PORT", "4242")
 
     assert Settings().port == 4242
+
+
+def test_all_calls_of_a_solve_are_of_one_session_that_is_its_id() -> None:
+    script = Playback("Step 1: a\nStep 2: b (0.2)", "c\nAnswer: \\boxed{1}")
+    verifier = StatedVerifier()
+    with service(ScriptedEngine(script), verifier) as client:
+        solved = ask(client, strategy="stepco").json()
+
+    assert (len(script.prompts), len(verifier.chains)) == (2, 2)
+    assert {prompt.session for prompt in script.prompts} == {solved["id"]}
+    assert {chain.session for chain in verifier.chains} == {solved["id"]}
