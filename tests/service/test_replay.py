@@ -65,6 +65,8 @@ STRATEGIES: list[Strategy] = [
     StepCo(),
     StepCo(revise="rewrite", select="last"),
     StepCo(accept="value", stop="repeated", monotone=False, max_rounds=2),
+    StepCo(stream=True, locate="both"),
+    StepCo(revise="restart", locate="random"),
     BestOfN(n=4),
     BestOfN(n=5, select="weighted_vote", aggregate="min"),
     SelfConsistency(n=5),

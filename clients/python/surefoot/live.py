@@ -69,7 +69,7 @@ class Scene:
         self._steps: tuple[t.Step, ...] = ()
         self._weak: int | None = None
         self._causes: dict[int, t.Score | None] = {}
-        self._candidates: dict[int, t.Candidate] = {}
+        self._candidates: dict[tuple[int, int], t.Candidate] = {}
         self._solution: t.Solution | None = None
         self._spinner = Spinner("dots", "waiting for the first step")
 
@@ -80,19 +80,20 @@ class Scene:
                 self._write(round, step - 1, (text,))
             case t.Drafted(round, sample, steps, answer, tokens):
                 found = t.Candidate(sample, answer, None, tokens)
-                self._candidates = {**self._candidates, sample: found}
+                self._candidates = {**self._candidates, (sample, 0): found}
                 if sample == 0:
                     self._write(round, 0, steps)
-            case t.Revised(round, kept, _, _, steps):
-                self._write(round, kept, steps[kept:])
+            case t.Revised(round, kept, _, _, steps, sample=0):
+                stands = tuple(step.text for step in self._steps[:kept]) == steps[:kept]
+                self._write(round, kept, steps[kept:]) if stands else self._write(round, 0, steps)
             case t.Verified(round, 0, scores, weak):
                 pairs = zip(self._steps, scores, strict=False)
                 self._steps = tuple(replace(step, score=score) for step, score in pairs)
                 self._weak = weak
                 cause = dict(enumerate(scores, 1)).get(weak or 0)
                 self._causes = {**self._causes, round + 1: cause}
-            case t.CandidateFound(sample):
-                self._candidates = {**self._candidates, sample: event}
+            case t.CandidateFound(sample, round=round):
+                self._candidates = {**self._candidates, (sample, round): event}
             case t.Done(solution):
                 self._steps, self._solution = solution.steps, solution
                 last = max((step.round for step in solution.steps), default=0)
@@ -158,7 +159,8 @@ def _samples(candidates: Iterable[t.Candidate]) -> Table:
     table = Table("sample", "answer", "score", "tokens")
     for found in candidates:
         answer, score = Text(clean(found.answer or "-")), scored(found.score)
-        table.add_row(str(found.sample), answer, score, f"{found.tokens:,}")
+        name = f"{found.sample}, round {found.round}" if found.round else str(found.sample)
+        table.add_row(name, answer, score, f"{found.tokens:,}")
     return table
 
 
