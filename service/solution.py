@@ -20,8 +20,13 @@ StopReason = Literal[
     "accepted",  # StepCo: nothing left to doubt
     "max_rounds",  # StepCo: doubts left after the last revision
     "repeated",  # StepCo, stop="repeated": two answers in a row were equal
-    "unchanged",  # StepCo: greedy sampling wrote the same path again, as it must
-    "open_ended",  # StepCo: free text that states no final answer to revise towards
+    "unchanged",  # StepCo, adaptive: greedy sampling wrote the same path again, as it must
+    "open_ended",  # StepCo, adaptive: free text that states no final answer to revise towards
+    "agreed",  # adaptive: one answer leads the vote
+    "confident",  # adaptive: as sure of an answer as was asked for
+    "max_paths",  # adaptive: nothing agreed on, and no more paths to be written
+    "hopeless",  # adaptive: every path was stopped for its low value
+    "abstained",  # adaptive: less sure of every answer than was asked for
     "sampled",  # the sampling strategies: all samples drawn
     "token_budget",
     "compute_budget",

@@ -68,7 +68,7 @@ class Stage(Attempt):
 
     async def differs(self, path: Path | None) -> bool:
         """Whether the path's answer is another than that which was returned."""
-        index = self.trace.chosen
+        index = None if self.trace.stop_reason == "abstained" else self.trace.chosen
         old = None if index is None else self.trace.paths[index]
         was = self.paths[old.sample, old.round].answer if old else None
         now = path.answer if path else None

@@ -20,7 +20,7 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.events import unheard
 from service.ledger import Budget
 from service.solver import Solver, Task
-from service.strategies import BestOfN, SelfConsistency, Single, StepCo
+from service.strategies import Adaptive, BestOfN, SelfConsistency, Single, StepCo
 from service.strategies.attempt import Form, Question
 from service.strategies.base import Strategy
 from service.traces.replay import NotReplayable, Replayed, Terms, replay
@@ -67,6 +67,8 @@ STRATEGIES: list[Strategy] = [
     StepCo(accept="value", stop="repeated", monotone=False, max_rounds=2),
     StepCo(stream=True, locate="both"),
     StepCo(revise="restart", locate="random"),
+    Adaptive(),
+    Adaptive(max_paths=7, candidates=3, abstain_below=0.9),
     BestOfN(n=4),
     BestOfN(n=5, select="weighted_vote", aggregate="min"),
     SelfConsistency(n=5),
