@@ -22,7 +22,7 @@ StopReason = Literal[
     "repeated",  # StepCo, stop="repeated": two answers in a row were equal
     "unchanged",  # StepCo, adaptive: greedy sampling wrote the same path again, as it must
     "open_ended",  # StepCo, adaptive: free text that states no final answer to revise towards
-    "agreed",  # adaptive: one answer leads the vote
+    "agreed",  # adaptive, self-consistency with a confidence: one answer leads the vote
     "confident",  # adaptive: as sure of an answer as was asked for
     "max_paths",  # adaptive: nothing agreed on, and no more paths to be written
     "hopeless",  # adaptive: every path was stopped for its low value

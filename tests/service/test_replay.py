@@ -72,6 +72,7 @@ STRATEGIES: list[Strategy] = [
     BestOfN(n=4),
     BestOfN(n=5, select="weighted_vote", aggregate="min"),
     SelfConsistency(n=5),
+    SelfConsistency(n=9, confidence=0.8),
     Single(),
 ]
 BUDGETS = [ROOMY, Budget(60, None, 60_000), Budget(10_000, 260, 60_000)]

@@ -48,7 +48,7 @@ def test_an_abstention_is_said_in_the_content_and_is_no_answer() -> None:
     engine = ScriptedEngine(Playback(*[f" a (0.3)\nAnswer: {k}" for k in range(4)]))
     turns = [{"role": "user", "content": "How many are 3 and 4?"}]
     with service(engine, StatedVerifier()) as client:
-        knobs = {"abstain_below": 0.9}
+        knobs = {"strategy": {"abstain_below": 0.9}}
         answer = chat(client, model="surefoot-adaptive", messages=turns, surefoot=knobs)
 
     (choice,) = answer["choices"]
