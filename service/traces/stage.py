@@ -32,7 +32,8 @@ class Stage(Attempt):
         drafts = [self.paths[place] for place in places if place in self.paths]
         for path in drafts:
             self.tell(events.Drafted(path))
-        if not drafts or (n > 1 and not self.trace.candidates):
+        over = bool(self.trace.candidates) or any(path.round for path in self.trace.paths)
+        if not drafts or (n > 1 and not over):
             raise Diverged("The solve was cut short before it chose.")
         return [path for path in drafts if path.steps] or drafts[:1]
 

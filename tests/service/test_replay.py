@@ -20,7 +20,16 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.events import unheard
 from service.ledger import Budget
 from service.solver import Solver, Task
-from service.strategies import Adaptive, BestOfN, SelfConsistency, Single, StepCo
+from service.strategies import (
+    DVTS,
+    Adaptive,
+    BeamSearch,
+    BestOfN,
+    ParticleFilter,
+    SelfConsistency,
+    Single,
+    StepCo,
+)
 from service.strategies.attempt import Form, Question
 from service.strategies.base import Strategy
 from service.traces.replay import NotReplayable, Replayed, Terms, replay
@@ -73,6 +82,9 @@ STRATEGIES: list[Strategy] = [
     BestOfN(n=5, select="weighted_vote", aggregate="min"),
     SelfConsistency(n=5),
     SelfConsistency(n=9, confidence=0.8),
+    BeamSearch(n=6, width=2),
+    DVTS(n=6, width=3),
+    ParticleFilter(n=5),
     Single(),
 ]
 BUDGETS = [ROOMY, Budget(60, None, 60_000), Budget(10_000, 260, 60_000)]

@@ -28,6 +28,16 @@ FREE = {
 }
 
 
+DRAWN = {
+    "stepco": 1,
+    "single": 1,
+    "adaptive": 2,
+    "beam-search": 8,
+    "dvts": 8,
+    "particle-filter": 8,
+}
+
+
 @pytest.mark.parametrize("question", FREE)
 @pytest.mark.parametrize("model", SLUGS)
 def test_free_text_comes_back_as_the_policy_wrote_it(question: str, model: str) -> None:
@@ -39,7 +49,7 @@ def test_free_text_comes_back_as_the_policy_wrote_it(question: str, model: str) 
     asked = Prompt((Message("system", "Be kind."), Message("user", question)))
     assert answer["choices"][0]["message"]["content"] == FREE[question]
     assert {asked} == set(script.prompts)
-    assert len(script.prompts) == {"stepco": 1, "single": 1, "adaptive": 2}.get(model, 10)
+    assert len(script.prompts) == DRAWN.get(model, 10)
     assert answer["surefoot"]["answer"] is None
     assert not answer["surefoot"]["verified"]
 
