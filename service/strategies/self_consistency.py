@@ -67,4 +67,4 @@ def staying_ahead(first: int, second: int) -> float:
     Beta(first + 1, second + 1) above one half (arXiv 2305.11860, section 3), in whole numbers.
     """
     drawn = first + second + 1
-    return sum(math.comb(drawn, k) for k in range(first + 1)) / 2**drawn
+    return sum(math.comb(drawn, k) for k in range(first + 1)) / (1 << drawn)
