@@ -25,7 +25,6 @@ StopReason = Literal[
     "agreed",  # adaptive, self-consistency with a confidence: one answer leads the vote
     "confident",  # adaptive: as sure of an answer as was asked for
     "max_paths",  # adaptive: nothing agreed on, and no more paths to be written
-    "hopeless",  # adaptive: every path was stopped for its low value
     "abstained",  # adaptive: less sure of every answer than was asked for
     "sampled",  # the sampling strategies: all samples drawn
     "token_budget",

@@ -5,7 +5,10 @@ the agreement of two settles most questions). If not, the best path is left at t
 verifier's readouts fall most, and fresh suffixes are sampled from the kept prefix (Thought-ICS,
 arXiv 2602.02416: no failed chain in the prompt), until an answer leads by two votes. All paths ever
 seen vote, and the verifier breaks ties; so a weak one costs little. A path whose steps promise
-nothing is written no further, and a question whose paths all promise nothing is given up.
+nothing is written no further.
+
+What was tried on recorded paths and left out, as it paid nothing: asking on where both that agree
+are in doubt (2 % more tokens), and giving up a question whose first two paths promise nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Adaptive:
     `max_paths`: drafts and revisions at the most.
     `candidates`: suffixes sampled for a step that the verifier is unsure about; of others, one.
     `locate`: which step of the best path is written anew.
+    `revise`: "continue" keeps the steps before it, "restart" keeps none (a control).
     `give_up`: a path is written no further behind a step of less value; 0 writes all to their end.
     `min_confidence`: stop as soon as the confidence in an answer reaches this.
     `abstain_below`: give no answer where the confidence in the best one stays below this.
@@ -45,6 +49,7 @@ class Adaptive:
     max_paths: Annotated[int, Field(strict=True, ge=2, le=64)] = 4
     candidates: Annotated[int, Field(strict=True, ge=1, le=16)] = 2
     locate: Locate = "both"
+    revise: Literal["continue", "restart"] = "continue"
     give_up: Confidence = 0.1
     min_confidence: Confidence | None = None
     abstain_below: Confidence | None = None
@@ -57,7 +62,7 @@ class Adaptive:
         drafts = await attempt.draft(1 if attempt.greedy else 2, manner=manner)
         seen = await self._judged(attempt, drafts, doubt)
         ballot, round = await Ballot.of(seen, attempt), 1
-        while (reason := self._ended(seen, ballot, attempt, doubt)) is None:
+        while (reason := self._ended(seen, ballot, attempt)) is None:
             forks = self._forks(seen, ballot, bar, attempt)
             written = await attempt.revise(forks, round, manner=manner)
             seen += await self._judged(attempt, written, doubt)
@@ -76,22 +81,17 @@ class Adaptive:
         return verified
 
     def _hopeless(self, path: Path) -> int | None:
-        """The first step behind which the path promises nothing."""
-        scores = [step.score for step in path.steps]
-        return next((k for k, s in enumerate(scores) if s and s.value < self.give_up), None)
+        """The first of its own steps behind which the path promises nothing."""
+        own = [(k, it.score) for k, it in enumerate(path.steps) if it.round == path.round]
+        return next((k for k, score in own if score and score.value < self.give_up), None)
 
-    def _ended(
-        self, seen: Sequence[Path], ballot: Ballot, attempt: Attempt, doubt: Doubt
-    ) -> StopReason | None:
+    def _ended(self, seen: Sequence[Path], ballot: Ballot, attempt: Attempt) -> StopReason | None:
         """Why no further path is written; None if one is."""
         if all(attempt.open_ended(path) for path in seen):
             return "open_ended"
         if attempt.greedy:
             return "unchanged"
-        if all(path.stopped for path in seen):
-            return "hopeless"
-        doubted = all(doubt(path) is not None for party in ballot.parties[:1] for path in party)
-        if ballot.lead >= AHEAD + doubted:
+        if ballot.lead >= AHEAD:
             return "agreed"
         if self.min_confidence is not None and ballot.confidence >= self.min_confidence:
             return "confident"
@@ -109,11 +109,14 @@ class Adaptive:
         weak = located(path, self.locate, bar, attempt)
         unsure = (path.correct(weak) or 0.0) > bar - SURE
         room = self.max_paths - len(seen)
-        return [Fork(path, weak)] * min(self.candidates if unsure else 1, room)
+        kept = 0 if self.revise == "restart" else weak
+        return [Fork(path, kept)] * min(self.candidates if unsure else 1, room)
 
     def _solution(
         self, path: Path, confidence: float, reason: StopReason, doubt: Doubt
     ) -> Solution:
+        if reason == "open_ended":
+            return Solution(path, False, None, reason)
         if self.abstain_below is not None and confidence < self.abstain_below:
             return Solution(replace(path, answer=None), False, confidence, "abstained")
         return Solution(path, doubt(path) is None, confidence, reason)

@@ -15,7 +15,8 @@ from service.solution import UNCHECKED, Path
 from verifier.scoring import Cost, Verifier
 
 Stop = Callable[[Path], int | None]
-"""Given the steps that are finished and scored: the one behind which the path ends, if any."""
+"""Given the steps that are finished and scored: the one behind which the path ends, if any. It is
+never a step that was kept."""
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class StepCo:
                 [fork],
                 len(seen),
                 rewrite=self.revise == "rewrite",
-                manner=self._manner(bar, since),
+                manner=self._manner(bar, fork.kept),
             )
             (path,) = await attempt.verify(written, doubt)
             seen.append(path)

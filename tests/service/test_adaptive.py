@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from staging import Playback, StatedVerifier
 
-from service.engines.base import Message, Prompt, Sampling
+from service.engines.base import Completion, Message, Prompt, Sampling, Watch, unwatched
 from service.engines.scripted import TOKEN, ArithmeticVerifier, ScriptedEngine
 from service.events import Event, Revised, unheard
 from service.ledger import Budget
@@ -63,13 +64,13 @@ def test_two_that_agree_are_the_answer_and_nothing_more_is_drawn() -> None:
     assert (2, count(SEVEN, SEVEN_TOO)) == (len(prompts), report.ledger.policy.completion)
 
 
-def test_two_that_agree_in_doubt_are_asked_about_again() -> None:
+def test_two_that_agree_are_believed_and_not_called_verified_where_a_step_is_in_doubt() -> None:
     weak = " a (0.4)\nAnswer: 7"
 
-    report, _, prompts = solve(Adaptive(candidates=1), weak, weak, SEVEN)
+    report, _, prompts = solve(Adaptive(), weak, weak)
 
-    assert ("7", "agreed") == outcome(report)
-    assert 3 == len(prompts)
+    assert (("7", "agreed"), 2) == (outcome(report), len(prompts))
+    assert not report.solution.verified
 
 
 def test_where_two_disagree_the_best_is_resampled_from_where_it_falls() -> None:
@@ -93,6 +94,12 @@ def test_a_step_that_is_surely_wrong_gets_one_suffix_and_an_uncertain_one_severa
 
     assert (3, 5) == (len(once), len(often))
     assert often[2] == often[3] == often[4]
+
+
+def test_a_restart_draws_anew() -> None:
+    _, _, prompts = solve(Adaptive(max_paths=3, revise="restart"), SEVEN, FIVE, TWO)
+
+    assert prompts[0] == prompts[2]
 
 
 def test_no_path_is_left_twice_at_the_same_step_while_another_was_not() -> None:
@@ -140,20 +147,51 @@ def test_a_path_that_promises_nothing_is_written_no_further() -> None:
     assert count(written, SEVEN) == report.ledger.policy.completion
 
 
-def test_a_question_whose_paths_promise_nothing_is_given_up_with_an_answer() -> None:
+def test_where_all_paths_promise_nothing_the_best_is_written_to_its_end() -> None:
     end = f" c (0.05)\nStep 2: d{LONG}\nAnswer: 3"
 
-    report, _, prompts = solve(Adaptive(), HOPELESS, HOPELESS, end, delay=0.001)
+    report, _, prompts = solve(Adaptive(max_paths=2), HOPELESS, HOPELESS, end, delay=0.001)
 
-    assert ("3", "hopeless") == outcome(report)
-    assert 3 == len(prompts)
+    assert ("3", "max_paths") == outcome(report)
+    assert (3, "Step 1:") == (len(prompts), prompts[2].prefix)
     assert not report.solution.verified
 
 
-def test_giving_up_can_be_switched_off() -> None:
-    report, _, _ = solve(Adaptive(give_up=0.0, max_paths=2), HOPELESS, HOPELESS, delay=0.001)
+class Hasty(ScriptedEngine):
+    """Writes what it is asked first at once, before the verifier can stop it."""
 
-    assert ("1", "max_paths") == outcome(report)
+    def __init__(self, script: Playback) -> None:
+        super().__init__(script, delay=0.001)
+        self._first: ScriptedEngine | None = ScriptedEngine(script)
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        if self._first is None:
+            return await super().complete(prompts, sampling, watch)
+        first, self._first = self._first, None
+        return await first.complete(prompts, sampling, watch)
+
+
+def test_a_kept_step_ends_no_path() -> None:
+    """It was kept for want of a worse one; what goes on from it is judged by itself."""
+    dip = " a (0.9)\nStep 2: b (0.05)\nStep 3: c (0.95)\nStep 4: d (0.0001)\nAnswer: 1"
+    again = f" e (0.9)\nStep 5: f{LONG}\nAnswer: 2"
+    engine, heard = Hasty(Playback(dip, " f (0.2)\nAnswer: 3", again)), list[Event]()
+    strategy = Adaptive(max_paths=3, locate="value")
+    task = Task(Question((Message("user", "Q?"),), Sampling()), strategy, ROOMY, "none")
+
+    solver = Solver(engine, StatedVerifier(), Grader())
+    asyncio.run(solver.solve(task, heard.append))
+
+    (revised,) = [event for event in heard if isinstance(event, Revised)]
+    assert (3, False, "2") == (revised.kept, revised.path.stopped, revised.path.answer)
+
+
+def test_giving_up_can_be_switched_off() -> None:
+    report, _, _ = solve(Adaptive(give_up=0.0), HOPELESS, HOPELESS, delay=0.001)
+
+    assert ("1", "agreed") == outcome(report)
     assert 2 * count(HOPELESS) == report.ledger.policy.completion
 
 
