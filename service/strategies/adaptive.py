@@ -1,14 +1,13 @@
 """What we recommend: vote first, ask the verifier where votes do not decide, and stop early.
 
-Two paths are drawn. If they agree, that is the answer (Adaptive-Consistency, arXiv 2305.11860;
-the agreement of two settles most questions). If not, the best path is left at the step where the
-verifier's readouts fall most, and fresh suffixes are sampled from the kept prefix (Thought-ICS,
-arXiv 2602.02416: no failed chain in the prompt), until an answer leads by two votes. All paths ever
-seen vote, and the verifier breaks ties; so a weak one costs little. A path whose steps promise
-nothing is written no further.
+Two paths are drawn. If they agree, that is the answer (Adaptive-Consistency, arXiv 2305.11860). If
+not, the best path is left at the step where the verifier's readouts fall most, and fresh suffixes
+are sampled from the kept prefix (Thought-ICS, arXiv 2602.02416: no failed chain in the prompt),
+until an answer leads by two votes. All paths ever seen vote, and the verifier breaks ties; so a
+weak one costs little. A path whose steps promise nothing is written no further.
 
-What was tried on recorded paths and left out, as it paid nothing: asking on where both that agree
-are in doubt (2 % more tokens), and giving up a question whose first two paths promise nothing.
+Tried on recorded paths and left out, as it paid nothing: asking on where both that agree are in
+doubt, and giving up a question whose first two paths promise nothing.
 """
 
 from __future__ import annotations
