@@ -36,8 +36,8 @@ def line(event: t.Event) -> str:
         case t.Verified(round, sample, scores, weak):
             row = " ".join(f"{score.correct:.2f}" for score in scores)
             words = f"round {round}, sample {sample}: scores {row}, first weak: {weak or 'none'}"
-        case t.Revised(round, kept, _, score, steps, answer):
-            revision = _revision(round, kept + 1, score)
+        case t.Revised(round, kept, _, score, steps, answer, sample=sample):
+            revision = _revision(round, kept + 1, score, sample)
             words = f"{revision}: {len(steps)} steps, answer {answer or '-'}"
         case t.CandidateFound(sample, answer, score):
             words = f"candidate {sample}: answer {answer or '-'}, score {scored(score)}"
@@ -137,8 +137,9 @@ def scored(score: t.Score | float | None) -> Text:
     return Text(f"{number:.2f}", "green" if number >= 0.8 else "yellow" if number >= 0.5 else "red")
 
 
-def _revision(round: int, step: int, score: t.Score | float | None) -> str:
-    return f"round {round}: revising from step {step} ({scored(score)})"
+def _revision(round: int, step: int, score: t.Score | float | None, sample: int = 0) -> str:
+    path = f"round {round}, sample {sample}" if sample else f"round {round}"
+    return f"{path}: revising from step {step} ({scored(score)})"
 
 
 def _outcome(solution: t.Solution) -> str:
