@@ -40,9 +40,15 @@ def request(rng: random.Random) -> dict[str, Any]:
         (
             {"name": "single"},
             {"name": "self_consistency", "n": n},
+            {"name": "self_consistency", "n": n, "confidence": rng.choice((0.8, 0.95))},
             {"name": "best_of_n", "n": n, "select": rng.choice(("argmax", "weighted_vote"))},
             {"name": "stepco", "revise": rng.choice(("continue", "rewrite"))},
             {"name": "stepco", "max_rounds": 20, "stop": rng.choice(("accepted", "repeated"))},
+            {"name": "stepco", "stream": True, "locate": rng.choice(("value", "both", "random"))},
+            {"name": "adaptive", "max_paths": max(2, n), "candidates": rng.randint(1, 4)},
+            {"name": "beam_search", "n": min(n, 16), "width": rng.choice((1, 2, 4))},
+            {"name": "dvts", "n": min(n, 16), "width": rng.choice((1, 2, 4))},
+            {"name": "particle_filter", "n": min(n, 16)},
         )
     )
     budget: dict[str, int] = {"max_tokens": rng.randint(1, 4096)}
@@ -78,7 +84,7 @@ async def measure() -> dict[str, Any]:
             overruns += usage["policy"]["completion"] > budget["max_tokens"]
             overruns += usage["total"] > budget.get("max_compute_tokens", float("inf"))
 
-    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
         await asyncio.gather(*(one_client(client) for _ in range(AT_ONCE)))
     server.should_exit = True
     await serving

@@ -39,7 +39,10 @@ class Drafted:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """A path was written anew from step `kept` on, whose correctness was `score`."""
+    """A path was written anew from step `kept` on, whose correctness was `score`.
+
+    One that was written on, and had no such step, has no score.
+    """
 
     path: Path
     kept: int
@@ -57,12 +60,13 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class CandidateFound:
-    """One of several samples, with the value it is chosen by, if it has one."""
+    """One of several paths, with the value it is chosen by, if it has one."""
 
     sample: int
     answer: str | None
     score: float | None
     tokens: int
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,10 @@ class Ledger:
         self.exhausted = limit
         return BudgetExhausted(limit)
 
+    def refuse(self, limit: Limit) -> BudgetExhausted:
+        """Exhausted, unless what a running call holds back may still come free."""
+        return BudgetExhausted(limit) if self._holds else self.exhaust(limit)
+
     @contextmanager
     def hold(self, tokens: int, compute: int) -> Iterator[Hold]:
         """Keep a grant back while its call runs."""
@@ -240,7 +244,7 @@ class MeteredVerifier:
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))
             if most > ledger.compute_left:
-                raise ledger.exhaust("compute_budget")
+                raise ledger.refuse("compute_budget")
         with ledger.hold(0, most):
             verdicts = checked(chains, await self.backend.score(chains))
         cost = sum((verdict.cost for verdict in verdicts), Cost())

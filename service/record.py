@@ -14,7 +14,10 @@ from verifier.scoring import Cost
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A draft or a revision: steps kept, number of the first weak one, that step's score."""
+    """A draft or a revision: steps kept, number of the first weak one, that step's score.
+
+    Of a round of several paths, the first one's steps kept, and nothing of a weak one.
+    """
 
     round: int
     kept: int
@@ -95,7 +98,7 @@ class Record:
 
         A sample without a score counts by the share of the samples that agree with it.
         """
-        finds = [self._seen[each.sample, 0] for each in self.candidates]
+        finds = [self._seen[each.sample, each.round] for each in self.candidates]
         groups = await grader.group([find.path.said for find in finds])
         best: dict[int, Solution] = {}
         for each, find, group in zip(self.candidates, finds, groups, strict=True):
@@ -103,8 +106,8 @@ class Record:
             score = share if each.score is None else each.score
             if group not in best or score > (best[group].score or 0):
                 best[group] = replace(chosen, path=find.path, verified=find.verified, score=score)
-        samples = [each.sample for each in self.candidates]
-        del best[groups[samples.index(chosen.path.sample)]]
+        places = [(each.sample, each.round) for each in self.candidates]
+        del best[groups[places.index(chosen.path.place)]]
         return sorted(best.values(), key=lambda it: (it.path.answer is None, -(it.score or 0)))
 
     def first_call(self, policy: Usage) -> Usage:
@@ -124,7 +127,8 @@ class Record:
         """
         if not self.drafts:
             return Usage(), Cost()
-        completion = round(fmean(path.usage.completion for path in self.drafts))
+        whole = [path for path in self.drafts if not path.stopped] or self.drafts
+        completion = round(fmean(path.usage.completion for path in whole))
         prompt = self.drafts[0].usage.prompt
         costs = self.verifying or [Cost(prompt + completion, 1)]
         verifying = Cost(*(round(fmean(each)) for each in zip(*map(astuple, costs), strict=True)))
@@ -133,15 +137,16 @@ class Record:
     def _written(self, path: Path, kept: int) -> None:
         before = self.rounds.get(path.round, Round(path.round, kept, None, None, 0))
         self.rounds[path.round] = replace(before, tokens=before.tokens + path.usage.completion)
-        self._seen[path.sample, path.round] = Find(path, kept)
+        self._seen[path.place] = Find(path, kept)
 
     def _verified(self, event: events.Verified) -> None:
         path, weak = event.path, event.weak
-        before = self._seen[path.sample, path.round]
-        self._seen[path.sample, path.round] = replace(before, path=path, verdict=event)
+        before = self._seen[path.place]
+        self._seen[path.place] = replace(before, path=path, verdict=event)
         if path.round == 0:
             self.verifying.append(event.cost)
-        if len(self.drafts) == 1 and weak is not None:
+        alone = sum(round == path.round for _, round in self._seen) == 1
+        if alone and weak is not None:
             doubted = replace(
                 self.rounds[path.round], first_weak=weak + 1, score=path.correct(weak)
             )

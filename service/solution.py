@@ -8,16 +8,24 @@ from typing import Literal
 
 from service.engines.base import Usage
 from verifier import answers, steps
-from verifier.scoring import Aggregate, Chain, Score, path_score
+from verifier.scoring import Aggregate, Chain, Cost, Score, path_score
 
 NOTHING = Usage()
+UNCHECKED = Cost()
+
+Place = tuple[int, int]
+"""Of a path among those of a solve: its sample and its round."""
 
 StopReason = Literal[
     "accepted",  # StepCo: nothing left to doubt
     "max_rounds",  # StepCo: doubts left after the last revision
     "repeated",  # StepCo, stop="repeated": two answers in a row were equal
-    "unchanged",  # StepCo: greedy sampling wrote the same path again, as it must
-    "open_ended",  # StepCo: free text that states no final answer to revise towards
+    "unchanged",  # StepCo, adaptive: greedy sampling wrote the same path again, as it must
+    "open_ended",  # StepCo, adaptive: free text that states no final answer to revise towards
+    "agreed",  # adaptive, self-consistency with a confidence: one answer leads the vote
+    "confident",  # adaptive: as sure of an answer as was asked for
+    "max_paths",  # adaptive: nothing agreed on, and no more paths to be written
+    "abstained",  # adaptive: less sure of every answer than was asked for
     "sampled",  # the sampling strategies: all samples drawn
     "token_budget",
     "compute_budget",
@@ -41,8 +49,9 @@ class Path:
     `text` is the assistant's turn as it was written and `starts` the offset of every step's body in
     it, so that a kept prefix is cut from the very characters (and tokens) the engine has cached.
     `usage` is that of the call that wrote the path's last part, in round `round`; `tokens` are
-    those of the whole text, a kept prefix counted by its share of characters. `cut`: a limit
-    ended it.
+    those of the whole text, a kept prefix counted by its share of characters. `parent` is the path
+    whose steps it goes on from. `cut`: a limit ended it. `stopped`: we did, behind a step that
+    failed. `checking`: what verifying it while it was written has cost, until that is told of.
     """
 
     text: str = ""
@@ -53,7 +62,14 @@ class Path:
     round: int = 0
     sample: int = 0
     tokens: int = 0
+    parent: Place | None = None
     cut: bool = False
+    stopped: bool = False
+    checking: Cost = UNCHECKED
+
+    @property
+    def place(self) -> Place:
+        return self.sample, self.round
 
     @classmethod
     def parse(cls, text: str, *, round: int = 0, sample: int = 0, usage: Usage = NOTHING) -> Path:
@@ -74,6 +90,7 @@ class Path:
         """This path with its first `kept` steps as they are and `suffix` written behind them."""
         prefix = self.prefix(kept)
         whole = Path.parse(prefix + suffix, round=round, sample=self.sample, usage=usage)
+        whole = replace(whole, parent=self.place)
         if not kept:
             return whole
         whole = replace(whole, tokens=self.tokens_of(len(prefix)) + usage.completion)
@@ -96,6 +113,31 @@ class Path:
     def scored(self, scores: Sequence[Score]) -> Path:
         pairs = zip(self.steps, scores, strict=True)
         return replace(self, steps=tuple(replace(step, score=score) for step, score in pairs))
+
+    def scored_like(self, other: Path) -> Path:
+        """This path with the other's scores of the steps that both begin with."""
+        known = []
+        for own, its in zip(self.steps, other.steps, strict=False):
+            if own.text != its.text or its.score is None:
+                break
+            known.append(replace(own, score=its.score))
+        return replace(self, steps=(*known, *self.steps[len(known) :]))
+
+    def head(self, kept: int) -> Path:
+        """Its first `kept` steps, as if it had been written no further."""
+        if kept >= len(self.steps):
+            return self
+        end = self.starts[kept] if kept else 0
+        line = self.text.rfind("\n", self.starts[kept - 1], end) if kept else -1
+        text = self.text[: end if line < 0 else line]
+        return replace(
+            self,
+            text=text,
+            steps=self.steps[:kept],
+            starts=self.starts[:kept],
+            answer=answers.extract(text),
+            tokens=self.tokens_of(len(text)),
+        )
 
     def prefix(self, kept: int) -> str:
         """The turn up to where the body of step number `kept` (from 0) begins.
@@ -121,15 +163,22 @@ class Path:
         score = self.steps[index].score if index < len(self.steps) else None
         return None if score is None else score.correct
 
-    def first_weak(self, threshold: float, since: int = 0) -> int | None:
-        """The first step from `since` on whose correctness is doubted; None if there is no doubt.
-
-        A path without steps or without an answer is never beyond doubt: its last step is weak.
-        """
+    def weak_step(self, threshold: float, since: int = 0) -> int | None:
+        """The first step from `since` on whose correctness is doubted; None if none is."""
         for index in range(since, len(self.steps)):
             correct = self.correct(index)
             if correct is None or correct < threshold:
                 return index
+        return None
+
+    def first_weak(self, threshold: float, since: int = 0) -> int | None:
+        """The first step from `since` on that is in doubt; None if there is no doubt.
+
+        A path without steps or without an answer is never beyond doubt: its last step is weak.
+        """
+        weak = self.weak_step(threshold, since)
+        if weak is not None:
+            return weak
         return None if self.steps and self.answer is not None else max(len(self.steps) - 1, since)
 
     def score(self, aggregate: Aggregate) -> float | None:

@@ -38,7 +38,16 @@ Text = Annotated[
     AfterValidator(_readable),
     AfterValidator(_spoken),
 ]
-StrategyName = Literal["stepco", "best_of_n", "self_consistency", "single"]
+StrategyName = Literal[
+    "stepco",
+    "adaptive",
+    "best_of_n",
+    "self_consistency",
+    "beam_search",
+    "dvts",
+    "particle_filter",
+    "single",
+]
 Chosen = Annotated[
     AnyStrategy, Field(discriminator="name", json_schema_extra={"required": ["name"]})
 ]

@@ -96,6 +96,7 @@ STEPCO: list[tuple[str, Json]] = [
             "steps": ["She sells 16 - 7 = 9 eggs.", "She makes 9 * 2 = 18 dollars."],
             "answer": "18",
             "tokens": 40,
+            "sample": 0,
         },
     ),
     (

@@ -282,7 +282,7 @@ class RemoteEngine:
     async def _go_on(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
         """On vLLM: tokens in and out, so that a kept prefix is sent in the tokens it was."""
         head, begun = await self._tokens(prompt)
-        body = {"prompt": head + begun, "add_special_tokens": False, "return_token_ids": True}
+        body = {"prompt": head + begun, "add_special_tokens": False}
         turn = Turn.begun(prompt.prefix, begun)
         try:
             body |= self._asked(sampling)

@@ -135,6 +135,8 @@ def until(text: str, stops: Sequence[str]) -> str:
 
 def _choice(report: Report, stops: Sequence[str], reasoning: str) -> Choice:
     path = report.solution.path
+    if report.solution.stop_reason == "abstained":
+        return Choice(prompts.ABSTAINED, 0, reasoning, "stop")
     text = until(path.text, stops)
     limited = path.cut or report.solution.stop_reason in LIMITS
     return Choice(

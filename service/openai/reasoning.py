@@ -22,19 +22,21 @@ class Log:
         self._shown: Sample | None = None
         self._waiting: dict[Sample, str] = {}
         self._ended: set[Sample] = set()
-        self._kept = 0
+        self._kept: int | None = 0
 
     def hear(self, event: events.Event) -> None:
         match event:
             case events.TextWritten(round, sample, text):
                 self._written((round, sample), text)
             case events.Drafted(path) | events.Revised(path):
-                self._end((path.round, path.sample))
+                self._end(_sample(path))
             case events.Verified(path, weak):
-                self._kept = weak or 0
+                # Where there are several paths, which of them is left is told of when it was.
+                alone = path.sample == 0 and self._kept is not None
+                self._kept = (weak or 0) if alone else None
                 self._note(_scored(path, weak))
-            case events.CandidateFound(sample, answer, score=None):
-                self._note(f"Draft {sample + 1} answers {_stated(answer)}.")
+            case events.CandidateFound(sample, answer, score=None, round=round):
+                self._note(f"{_name((round, sample)).capitalize()} answers {_stated(answer)}.")
             case events.Warned(message):
                 self._note(message)
             case events.CandidateFound() | events.StepWritten():
@@ -43,7 +45,7 @@ class Log:
     def choose(self, solution: Solution) -> None:
         """The last words: what became the answer, and why the solve ended."""
         reason = solution.stop_reason.replace("_", " ")
-        self._note(f"Chosen: {_name(solution.path)} ({reason}).")
+        self._note(f"Chosen: {_name(_sample(solution.path))} ({reason}).")
 
     def _written(self, sample: Sample, text: str) -> None:
         if self._shown is None:
@@ -55,9 +57,10 @@ class Log:
 
     def _show(self, sample: Sample) -> None:
         self._shown = sample
-        round, number = sample
-        since = f", from step {self._kept + 1}" if round else ""
-        self._say(f"Revision {round}{since}\n" if round else f"Draft {number + 1}\n")
+        round, _ = sample
+        since = "" if self._kept is None else f", from step {self._kept + 1}"
+        name = _name(sample)
+        self._say(f"{name.capitalize()}{since if round else ''}\n")
 
     def _end(self, sample: Sample) -> None:
         self._ended.add(sample)
@@ -83,8 +86,15 @@ class Log:
         self._tell(text)
 
 
-def _name(path: Path) -> str:
-    return f"revision {path.round}" if path.round else f"draft {path.sample + 1}"
+def _name(sample: Sample) -> str:
+    round, number = sample
+    if not round:
+        return f"draft {number + 1}"
+    return f"revision {round}, path {number + 1}" if number else f"revision {round}"
+
+
+def _sample(path: Path) -> Sample:
+    return path.round, path.sample
 
 
 def _stated(answer: str | None) -> str:
@@ -93,7 +103,7 @@ def _stated(answer: str | None) -> str:
 
 def _scored(path: Path, weak: int | None) -> str:
     scores = ", ".join(f"{step.score.correct:.2f}" for step in path.steps if step.score)
-    name = _name(path).capitalize()
+    name = _name(_sample(path)).capitalize()
     if path.answer is None:
         return f"{name} scored {scores or 'nothing'}; it states no final answer."
     doubt = "no step is in doubt" if weak is None else f"step {weak + 1} is in doubt"

@@ -5,7 +5,7 @@ from service.ledger import Budget
 from service.openai.problem import is_problem
 from service.openai.request import Asked, Effort
 from service.solver import Task
-from service.strategies import AnyStrategy, BestOfN, SelfConsistency, Single
+from service.strategies import Adaptive, AnyStrategy, Single, StepCo
 from service.strategies.attempt import Form, Question
 from service.wire import SamplingShape
 
@@ -59,9 +59,9 @@ def sampling(asked: Asked, most: int) -> Sampling:
 def longest(strategy: AnyStrategy, budget: int) -> int:
     """Tokens of one path: samples share the budget, a path to be revised leaves some of it."""
     match strategy:
-        case BestOfN(n=n) | SelfConsistency(n=n):
-            return max(SHORTEST, budget // n)
         case Single():
             return budget
-        case _:
+        case StepCo() | Adaptive():
             return max(ROOMY, budget // 4)
+        case _:
+            return max(SHORTEST, budget // strategy.n)

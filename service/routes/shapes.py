@@ -135,8 +135,9 @@ def told(event: events.Event) -> tuple[str, dict[str, Any]] | None:
         case events.Drafted(path):
             return "drafted", {"round": 0, "sample": path.sample, **_written(path)}
         case events.Revised(path, kept, score):
-            data = {"round": path.round, "kept": kept, "first_weak": kept + 1, "score": score}
-            return "revised", data | _written(path)
+            weak = None if score is None else kept + 1
+            data = {"round": path.round, "kept": kept, "first_weak": weak, "score": score}
+            return "revised", data | _written(path) | {"sample": path.sample}
         case events.Verified(path, weak, cost):
             data = {"round": path.round, "sample": path.sample, "first_weak": _number(weak)}
             scores = [asdict(step.score) for step in path.steps if step.score is not None]

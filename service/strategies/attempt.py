@@ -6,17 +6,21 @@ the listener of each. Budgets, batching and tokens are the business of what it i
 
 from __future__ import annotations
 
+import random
 import re
+from asyncio import TaskGroup
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from service import events
 from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
 from service.errors import EngineError
-from service.solution import NOTHING, Path
+from service.solution import UNCHECKED, Path
 from service.strategies import prompts
+from service.strategies.checking import Check, Stop
+from service.strategies.writing import Writer, Written
 from verifier import steps
 from verifier.answers import Grader
 from verifier.scoring import Score, Verdict, Verifier
@@ -24,8 +28,11 @@ from verifier.scoring import Score, Verdict, Verifier
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
 RUNS_APART = 64 * SAMPLES_MOST  # and those of two runs
 
+NEXT_STEP = ("\nStep ", "\n**Step ", "\n### Step ", "\n<Step ")  # four: what others' APIs take
+
 Form = Literal["steps", "free"]
-Written = TypeVar("Written", events.Drafted, events.Revised)
+Doubt = Callable[[Path], int | None]
+"""The step of a verified path that is in doubt, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,25 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """Where another path leaves a path: behind its first `kept` steps."""
+
+    path: Path
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How paths are written: whole; until `stop` names a step that fails; or one `step` on."""
+
+    stop: Stop | None = None
+    step: bool = False
+
+
+WHOLE = Manner()
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     question: Question
     engine: Engine
@@ -81,6 +107,11 @@ class Attempt:
         """What a draft is begun with."""
         return self.question.prompt(self.begins_turns).prefix
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether a path can be written a step at a time."""
+        return self.begins_turns and self.question.form == "steps"
+
     def open_ended(self, path: Path) -> bool:
         """Whether the path is free text that states no final answer, to be left as it is."""
         return self.question.form == "free" and path.answer is None
@@ -89,99 +120,143 @@ class Attempt:
         """What scores must reach: what the request says, or else the verifier's own threshold."""
         return self.threshold if threshold is None else Score(threshold, threshold)
 
-    async def draft(self, n: int = 1) -> list[Path]:
-        """Sample n paths from scratch; those without a step are left out, unless none has one."""
+    def chance(self, paths: Sequence[Path]) -> random.Random:
+        """Draws that a replay repeats: they hang on what was generated, and on nothing else."""
+        return random.Random(str([(path.place, path.usage.completion) for path in paths]))
+
+    async def draft(self, n: int = 1, *, first: int = 0, manner: Manner = WHOLE) -> list[Path]:
+        """Sample n paths from scratch, numbered from `first` on.
+
+        Those without a step are left out, unless none has one.
+        """
 
         def finished(sample: int, suffix: str, usage: Usage) -> events.Drafted:
             return events.Drafted(Path.parse(self.opening + suffix, sample=sample, usage=usage))
 
         prompt = self.question.prompt(self.begins_turns)
-        written, lost = await self._write([prompt] * n, 0, finished)
-        if lost:
-            self.tell(events.Warned(f"{lost} of {n} samples failed and were left out."))
-        paths = [event.path for event in written]
+        paths = await self._write([prompt] * n, 0, finished, manner, first)
         return [path for path in paths if path.steps] or paths[:1]
 
-    async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
-        """Write the path anew from step `weak` (from 0) on; the steps before it stay."""
+    async def revise(
+        self, forks: Sequence[Fork], round: int, *, rewrite: bool = False, manner: Manner = WHOLE
+    ) -> list[Path]:
+        """Write on from every fork, whose number becomes the path's sample; kept steps stay."""
         if not rewrite and not self.begins_turns:
             self.tell(events.Warned("revise: 'rewrite' was used; this engine takes whole chats."))
-        if rewrite or not self.begins_turns:
-            return await self._rewrite(path, weak, round)
-        return await self._resume(path, weak, round)
+        anew = rewrite or not self.begins_turns
+        prompt, result = (self._rewriting, self._rewritten) if anew else (self._resuming, _resumed)
 
-    async def verify(
-        self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
-    ) -> list[Path]:
+        def finished(sample: int, suffix: str, usage: Usage) -> events.Revised:
+            fork = forks[sample]
+            path = replace(result(fork, suffix, round, usage), sample=sample)
+            return events.Revised(path, fork.kept, fork.path.correct(fork.kept))
+
+        return await self._write([prompt(fork) for fork in forks], round, finished, manner)
+
+    async def finish(self, path: Path, round: int, doubt: Doubt) -> Path:
+        """The path; one that was stopped is written anew from the step that failed, to its end."""
+        if not path.stopped:
+            return path
+        fork = Fork(path, len(path.steps) - 1)
+        (whole,) = await self.verify(await self.revise([fork], round), doubt)
+        return whole
+
+    async def verify(self, paths: Sequence[Path], doubt: Doubt) -> list[Path]:
         """The paths with a score at every step; `doubt` says which step the listener hears of."""
         question = self.question.text
-        chains = [path.chain(question) for path in paths if path.steps]
+        chains = [path.chain(question) for path in paths if path.score("last") is None]
         verdicts = iter(await self.verifier.score(chains) if chains else ())
         done = []
         for path in paths:
-            verdict = next(verdicts) if path.steps else Verdict(())
-            done.append(path.scored(verdict.scores))
-            self.tell(events.Verified(done[-1], doubt(done[-1]), verdict.cost))
+            known = path.chain(question).known
+            verdict = next(verdicts) if path.score("last") is None else Verdict(known)
+            done.append(replace(path.scored(verdict.scores), checking=UNCHECKED))
+            self.tell(events.Verified(done[-1], doubt(done[-1]), path.checking + verdict.cost))
         return done
 
     def found(self, path: Path, score: float | None) -> None:
-        """Tell of one sample of several."""
-        self.tell(events.CandidateFound(path.sample, path.answer, score, path.usage.completion))
+        """Tell of one path of several."""
+        self.tell(
+            events.CandidateFound(
+                path.sample, path.answer, score, path.usage.completion, path.round
+            )
+        )
 
     async def group(self, paths: Sequence[Path]) -> list[int]:
         """For each path the number of the first one that has the same answer."""
         clusters = await self.grader.group([path.answer or "" for path in paths])
         return [clusters.index(cluster) for cluster in clusters]
 
-    async def _resume(self, path: Path, weak: int, round: int) -> Path:
+    def _resuming(self, fork: Fork) -> Prompt:
         """Our default: the kept prefix stands to the character, the policy goes on from it."""
+        return Prompt(self.question.instructed(), fork.path.prefix(fork.kept))
 
-        def finished(_: int, suffix: str, usage: Usage) -> events.Revised:
-            return events.Revised(
-                path.resumed(weak, suffix, round, usage), weak, path.correct(weak)
-            )
-
-        prompt = Prompt(self.question.instructed(), path.prefix(weak))
-        (event,), _ = await self._write([prompt], round, finished)
-        return event.path
-
-    async def _rewrite(self, path: Path, weak: int, round: int) -> Path:
-        """The paper's prompt. Kept steps are restored from our copy, whatever became of them."""
-
-        def finished(_: int, suffix: str, usage: Usage) -> events.Revised:
-            rewritten = _restored(path, weak, self.opening + suffix, round, usage)
-            return events.Revised(rewritten, weak, path.correct(weak))
-
+    def _rewriting(self, fork: Fork) -> Prompt:
+        """The paper's prompt."""
         request = prompts.REWRITE.format(
             question=self.question.text,
-            path=steps.join([step.text for step in path.steps]),
-            percent=f"{100 * (path.correct(weak) or 0.0):.1f}",
-            number=weak + 1,
+            path=steps.join([step.text for step in fork.path.steps]),
+            percent=f"{100 * (fork.path.correct(fork.kept) or 0.0):.1f}",
+            number=fork.kept + 1,
         )
         *earlier, _ = self.question.instructed()
-        prompt = Prompt((*earlier, Message("user", request)), self.opening)
-        (event,), _ = await self._write([prompt], round, finished)
-        return event.path
+        return Prompt((*earlier, Message("user", request)), self.opening)
+
+    def _rewritten(self, fork: Fork, suffix: str, round: int, usage: Usage) -> Path:
+        """Kept steps are restored from our copy, whatever became of them in the model's."""
+        return _restored(fork.path, fork.kept, self.opening + suffix, round, usage)
 
     async def _write(
-        self, prompts: Sequence[Prompt], round: int, finished: Callable[[int, str, Usage], Written]
-    ) -> tuple[list[Written], int]:
-        """Complete the prompts: what was written, in order, and how many samples were lost."""
-        writers = [
-            Writer(round, sample, _last_line(prompt.prefix), partial(finished, sample), self.tell)
-            for sample, prompt in enumerate(prompts)
-        ]
+        self,
+        prompts: Sequence[Prompt],
+        round: int,
+        finished: Callable[[int, str, Usage], Written],
+        manner: Manner,
+        first: int = 0,
+    ) -> list[Path]:
+        """Complete the prompts; paths come in order, those of lost samples are left out."""
+        sampling = at(self.question.sampling, SAMPLES_MOST * round + first)
+        stops = NEXT_STEP if manner.step and self.stepwise else ()
+        try:
+            async with TaskGroup() as group:
+                writers = [
+                    Writer(
+                        round=round,
+                        sample=sample,
+                        begun=_last_line(prompt.prefix),
+                        finished=partial(finished, sample),
+                        tell=self.tell,
+                        check=self._check(manner.stop, group),
+                    )
+                    for sample, prompt in enumerate(prompts, first)
+                ]
 
-        def watch(delta: Delta) -> bool:
-            writers[delta.index].hear(delta)
-            return True
+                def watch(delta: Delta) -> bool:
+                    return writers[delta.index].hear(delta)
 
-        sampling = at(self.question.sampling, SAMPLES_MOST * round)
-        await self.engine.complete(prompts, sampling, watch)
-        written = [writer.written for writer in writers if writer.written is not None]
-        if not written:
+                await self.engine.complete(prompts, replace(sampling, stop=stops), watch)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures.exceptions[0].__cause__
+        return self._left([writer.path for writer in writers])
+
+    def _check(self, stop: Stop | None, group: TaskGroup) -> Check | None:
+        """Free text is never stopped: who knows whether it will state an answer."""
+        if stop is None or self.question.form == "free":
+            return None
+        return Check(self.question.text, self.verifier, stop, group)
+
+    def _left(self, paths: Sequence[Path | None]) -> list[Path]:
+        """Those that were not lost."""
+        left = [path for path in paths if path is not None]
+        if not left:
             raise EngineError("The engine failed on every sample; look at its log and try again.")
-        return written, len(prompts) - len(written)
+        if lost := len(paths) - len(left):
+            self.tell(events.Warned(f"{lost} of {len(paths)} samples failed and were left out."))
+        return left
+
+
+def _resumed(fork: Fork, suffix: str, round: int, usage: Usage) -> Path:
+    return fork.path.resumed(fork.kept, suffix, round, usage)
 
 
 def _restored(path: Path, weak: int, turn: str, round: int, usage: Usage) -> Path:
@@ -192,54 +267,8 @@ def _restored(path: Path, weak: int, turn: str, round: int, usage: Usage) -> Pat
     kept = path.steps[:weak]
     text = steps.join([*(step.text for step in kept), *rewritten[max(skipped, 0) :]])
     fresh = Path.parse(text, round=round, sample=path.sample, usage=usage)
-    return replace(fresh, steps=(*kept, *fresh.steps[weak:]))
+    return replace(fresh, steps=(*kept, *fresh.steps[weak:]), parent=path.place)
 
 
 def _last_line(prefix: str) -> str:
     return prefix.rpartition("\n")[2]
-
-
-@dataclass(slots=True)
-class Writer(Generic[Written]):
-    """Gathers one path as its text comes, tells it, and tells of each step that is finished."""
-
-    round: int
-    sample: int
-    begun: str
-    finished: Callable[[str, Usage], Written]
-    tell: events.Listener
-    written: Written | None = None
-    text: str = ""
-    usage: Usage = NOTHING
-    paid: int = 0
-    told: int = 0
-
-    def hear(self, delta: Delta) -> None:
-        self.usage += delta.usage
-        if delta.text:
-            self._tell_text(delta.text)
-        self.text += delta.text
-        if delta.finish == "failed":
-            return
-        if delta.finish is None and "\n" not in delta.text:
-            return
-        written = self.finished(self.text, self.usage)
-        written = replace(written, path=replace(written.path, cut=delta.finish == "length"))
-        self._tell_steps(written.path, whole=delta.finish is not None)
-        if delta.finish is not None:
-            self.written = written
-            self.tell(written)
-
-    def _tell_text(self, text: str) -> None:
-        begun = "" if self.text else self.begun
-        spent = self.usage.completion - self.paid
-        self.paid += spent
-        self.tell(events.TextWritten(self.round, self.sample, begun + text, spent))
-
-    def _tell_steps(self, path: Path, *, whole: bool) -> None:
-        done = len(path.steps) if whole else len(path.steps) - 1
-        for index in range(self.told, done):
-            step = path.steps[index]
-            if step.round == path.round:  # a kept step is not written again
-                self.tell(events.StepWritten(path.round, self.sample, index, step.text))
-            self.told = index + 1

@@ -7,6 +7,8 @@ FORMAT = (
     "without units."
 )
 
+ABSTAINED = "I am not sure enough of any answer to give one."
+
 # StepCo (arXiv 2410.12934), rectification: the path, the step in doubt and its probability are
 # shown, and the path is asked for anew. Worded for our step format.
 REWRITE = """{question}

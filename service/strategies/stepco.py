@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 
 from service.solution import Path, Solution, StopReason, best
-from service.strategies.attempt import Attempt
+from service.strategies.attempt import Attempt, Doubt, Fork, Manner
 from service.strategies.base import Threshold, knobs
+from service.strategies.locating import Locate, located
 from verifier.scoring import Aggregate, Score
 
 
@@ -25,42 +26,68 @@ class StepCo:
 
     `threshold`: θ, below which a step is weak (paper: 0.5); left out, the verifier's own.
     `max_rounds`: T, revisions at the most (paper: 5).
-    `revise`: "continue" samples a new suffix from the kept prefix; "rewrite" is the paper's prompt.
+    `revise`: "continue" samples a new suffix from the kept prefix; "rewrite" is the paper's prompt;
+    "restart" keeps nothing (a control: the same budget without the located step).
     `monotone`: the flagged step never moves back (paper: k(t) >= k(t-1)).
     `accept`: "steps" when no step is weak; "value" when the path's value reaches the threshold.
     `stop`: "accepted" revises until then; "repeated" also stops at two equal answers in a row.
     `select`: on a bad exit, the "best" path seen or the "last" one.
     `aggregate`: how a path's value is made of its steps' values.
+    `locate`: which step of a path in doubt is revised (paper: the first weak one, "correct").
+    `stream`: verify steps while they are written, and write no path on behind a weak one. If the
+    path to be returned is one of those, it is first revised once more, to its end.
     """
 
     name: Literal["stepco"] = "stepco"
     threshold: Threshold = None
     max_rounds: Annotated[int, Field(strict=True, ge=0, le=32)] = 5
-    revise: Literal["continue", "rewrite"] = "continue"
+    revise: Literal["continue", "rewrite", "restart"] = "continue"
     monotone: StrictBool = True
     accept: Literal["steps", "value"] = "steps"
     stop: Literal["accepted", "repeated"] = "accepted"
     select: Literal["best", "last"] = "best"
     aggregate: Aggregate = "last"
+    locate: Locate = "correct"
+    stream: StrictBool = False
 
     async def solve(self, attempt: Attempt) -> Solution:
-        doubt = partial(self._doubt, attempt.bar(self.threshold))
-        (path,) = await attempt.verify(await attempt.draft(), doubt)
+        bar = attempt.bar(self.threshold)
+        doubt: Doubt = partial(self._doubt, attempt, bar, since=0)
+        (path,) = await attempt.verify(await attempt.draft(manner=self._manner(bar, 0)), doubt)
         seen, weak = [path], doubt(path)
         reason: StopReason | None = None
         while weak is not None and (reason := await self._stopped(seen, attempt)) is None:
-            written = await attempt.revise(path, weak, len(seen), rewrite=self.revise == "rewrite")
-            doubt = partial(doubt, since=weak if self.monotone else 0)
-            (path,) = await attempt.verify([written], doubt)
+            fork = Fork(path, 0 if self.revise == "restart" else weak)
+            since = fork.kept if self.monotone else 0
+            doubt = partial(self._doubt, attempt, bar, since=since)
+            written = await attempt.revise(
+                [fork],
+                len(seen),
+                rewrite=self.revise == "rewrite",
+                manner=self._manner(bar, fork.kept),
+            )
+            (path,) = await attempt.verify(written, doubt)
             seen.append(path)
             weak = doubt(path)
         if reason is None:
             return Solution(path, True, path.score(self.aggregate), "accepted")
         chosen = path if self.select == "last" else best(seen, self.aggregate)
+        chosen = await attempt.finish(chosen, len(seen), doubt)
         return Solution(chosen, False, chosen.score(self.aggregate), reason)
 
-    def _doubt(self, bar: Score, path: Path, since: int = 0) -> int | None:
+    def _manner(self, bar: Score, since: int) -> Manner:
+        weak = partial(Path.weak_step, threshold=bar.correct, since=since)
+        return Manner(stop=weak if self.stream else None)
+
+    def _doubt(self, attempt: Attempt, bar: Score, path: Path, since: int) -> int | None:
         """The step to revise from, or None when the path is accepted."""
+        weak = self._weak(bar, path, since)
+        if weak is None or self.locate == "correct" or (path.answer is None and not path.stopped):
+            return weak
+        return located(path, self.locate, bar.correct, attempt, since)
+
+    def _weak(self, bar: Score, path: Path, since: int) -> int | None:
+        """The first step in doubt, or None when the path is accepted."""
         weak = path.first_weak(bar.correct, since)
         if self.accept == "steps" or path.answer is None:
             return weak

@@ -13,12 +13,11 @@ from dataclasses import dataclass, fields, replace
 from pydantic import TypeAdapter, ValidationError
 
 from service.record import Record
-from service.solution import Path, Solution
+from service.solution import Path, Place, Solution
 from service.strategies import AnyStrategy
 from service.traces.stage import (
     Diverged,
     Mute,
-    Place,
     Stage,
     path_of,
     question_of,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from service import events
 from service.engines.base import Completion, Message, Prompt, Sampling, Watch, unwatched
-from service.solution import Path, Step
-from service.strategies.attempt import Attempt, Question
+from service.solution import Path, Place, Step
+from service.strategies.attempt import WHOLE, Attempt, Doubt, Fork, Manner, Question
 from service.traces.trace import KeptPath, Trace
 from verifier import steps
 from verifier.scoring import Chain, Verdict
-
-Place = tuple[int, int]  # of a path: its sample and its round
 
 
 class Diverged(Exception):
@@ -29,25 +27,30 @@ class Stage(Attempt):
     anew: bool
     """Whether every path has been scored for this; else some may never have been verified."""
 
-    async def draft(self, n: int = 1) -> list[Path]:
-        drafts = [path for path in self.paths.values() if path.round == 0]
+    async def draft(self, n: int = 1, *, first: int = 0, manner: Manner = WHOLE) -> list[Path]:
+        places = [(sample, 0) for sample in range(first, first + n)]
+        drafts = [self.paths[place] for place in places if place in self.paths]
         for path in drafts:
             self.tell(events.Drafted(path))
-        if n > 1 and not self.trace.candidates:
+        over = bool(self.trace.candidates) or any(path.round for path in self.trace.paths)
+        if not drafts or (n > 1 and not over):
             raise Diverged("The solve was cut short before it chose.")
         return [path for path in drafts if path.steps] or drafts[:1]
 
-    async def revise(self, path: Path, weak: int, round: int, *, rewrite: bool) -> Path:
-        kept = {(p.sample, p.round): p.kept for p in self.trace.paths}
-        place = (path.sample, round)
-        if kept.get(place) != weak:
-            raise Diverged(f"Round {round} would revise from step {weak + 1}, which was not done.")
-        self.tell(events.Revised(self.paths[place], weak, path.correct(weak)))
-        return self.paths[place]
-
-    async def verify(
-        self, paths: Sequence[Path], doubt: Callable[[Path], int | None]
+    async def revise(
+        self, forks: Sequence[Fork], round: int, *, rewrite: bool = False, manner: Manner = WHOLE
     ) -> list[Path]:
+        written = {(p.sample, p.round): p for p in self.trace.paths}
+        for sample, fork in enumerate(forks):
+            kept = written.get((sample, round))
+            if kept is None or kept.kept != fork.kept or kept.parent not in (None, fork.path.place):
+                step = f"step {fork.kept + 1} of sample {fork.path.sample}"
+                raise Diverged(f"Round {round} would go on from {step}, which was not done.")
+            path = self.paths[sample, round]
+            self.tell(events.Revised(path, fork.kept, fork.path.correct(fork.kept)))
+        return [self.paths[sample, round] for sample in range(len(forks))]
+
+    async def verify(self, paths: Sequence[Path], doubt: Doubt) -> list[Path]:
         for path in paths:
             if not self.is_judged(path):
                 raise Diverged(f"Sample {path.sample} of round {path.round} was never scored.")
@@ -66,7 +69,7 @@ class Stage(Attempt):
 
     async def differs(self, path: Path | None) -> bool:
         """Whether the path's answer is another than that which was returned."""
-        index = self.trace.chosen
+        index = None if self.trace.stop_reason == "abstained" else self.trace.chosen
         old = None if index is None else self.trace.paths[index]
         was = self.paths[old.sample, old.round].answer if old else None
         now = path.answer if path else None
@@ -99,6 +102,8 @@ def path_of(kept: KeptPath) -> Path:
         usage=kept.policy,
         round=kept.round,
         sample=kept.sample,
+        parent=kept.parent,
+        stopped=kept.stopped,
     )
 
 

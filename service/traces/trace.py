@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from service.engines.base import Role, Sampling, Usage
 from service.ledger import Budget, Call
 from service.record import Round
-from service.solution import StopReason
+from service.solution import Place, StopReason
 from service.solver import Baseline
 from service.strategies.attempt import Form
 from service.text import readable
@@ -92,6 +92,10 @@ class KeptPath(Value):
     policy: Usage
     """What the call that wrote it cost."""
     verifier: Cost
+    parent: Place | None = None
+    """Sample and round of the path that it goes on from."""
+    stopped: bool = False
+    """Whether it was written no further than a step that failed."""
 
 
 class Candidate(Value):
@@ -99,6 +103,7 @@ class Candidate(Value):
     answer: Text | None
     score: float | None
     tokens: int
+    round: int = 0
 
 
 class Failure(Value):

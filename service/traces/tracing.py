@@ -92,4 +92,6 @@ def _path(find: Find, group: int | None) -> KeptPath:
         group=group,
         policy=path.usage,
         verifier=Cost() if verdict is None else verdict.cost,
+        parent=path.parent,
+        stopped=path.stopped,
     )

@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 from surefoot import Event, __version__, protocol
 from surefoot.cli import application
 from surefoot.live import Scene, watching
-from surefoot.types import StepWritten
+from surefoot.types import CandidateFound, Drafted, Revised, StepWritten
 
 DONE = ("done", SOLUTION)
 COMMAND = [sys.executable, "-c", "from surefoot.cli import main; main()"]
@@ -277,6 +277,23 @@ def test_the_live_view_lists_samples_as_they_come() -> None:
     assert "0.87" in after
     assert "Step of 0." in after
     assert "Step of 1." not in after
+
+
+def test_of_several_revisions_the_first_is_shown_whole_whatever_path_it_left() -> None:
+    scene, console = Scene("1 + 1?"), Console(file=io.StringIO(), width=100, record=True)
+
+    scene.hear(Drafted(0, 0, ("first.", "second."), "1", 9))
+    scene.hear(Drafted(0, 1, ("other.", "left."), "2", 9))
+    scene.hear(Revised(1, 1, 2, 0.3, ("other.", "right."), "3", 4))
+    scene.hear(Revised(1, 1, 2, 0.3, ("other.", "also."), "4", 4, sample=1))
+    scene.hear(CandidateFound(0, "3", 0.7, 4, round=1))
+    console.print(scene)
+    shown = console.export_text()
+
+    for words in ("other.", "right.", "0, round 1"):
+        assert words in shown
+    for words in ("first.", "second.", "also."):
+        assert words not in shown
 
 
 def test_a_path_higher_than_the_terminal_shows_its_end_and_in_the_end_everything() -> None:

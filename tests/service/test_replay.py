@@ -20,7 +20,16 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.events import unheard
 from service.ledger import Budget
 from service.solver import Solver, Task
-from service.strategies import BestOfN, SelfConsistency, Single, StepCo
+from service.strategies import (
+    DVTS,
+    Adaptive,
+    BeamSearch,
+    BestOfN,
+    ParticleFilter,
+    SelfConsistency,
+    Single,
+    StepCo,
+)
 from service.strategies.attempt import Form, Question
 from service.strategies.base import Strategy
 from service.traces.replay import NotReplayable, Replayed, Terms, replay
@@ -65,9 +74,17 @@ STRATEGIES: list[Strategy] = [
     StepCo(),
     StepCo(revise="rewrite", select="last"),
     StepCo(accept="value", stop="repeated", monotone=False, max_rounds=2),
+    StepCo(stream=True, locate="both"),
+    StepCo(revise="restart", locate="random"),
+    Adaptive(),
+    Adaptive(max_paths=7, candidates=3, abstain_below=0.9),
     BestOfN(n=4),
     BestOfN(n=5, select="weighted_vote", aggregate="min"),
     SelfConsistency(n=5),
+    SelfConsistency(n=9, confidence=0.8),
+    BeamSearch(n=6, width=2),
+    DVTS(n=6, width=3),
+    ParticleFilter(n=5),
     Single(),
 ]
 BUDGETS = [ROOMY, Budget(60, None, 60_000), Budget(10_000, 260, 60_000)]

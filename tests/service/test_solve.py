@@ -13,6 +13,7 @@ from staging import Playback, StatedVerifier, service
 from service.engines.base import Usage
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings
+from service.strategies import STRATEGIES
 from verifier.scoring import VerifierError
 
 SUM = "What is 3 and 4 and 5 and 6?"
@@ -28,7 +29,7 @@ def events(client: httpx2.Client, **body: Any) -> list[tuple[str, Any]]:
         return [(e.event, e.json()) for e in httpx2.EventSource(response) if e.data]
 
 
-@pytest.mark.parametrize("strategy", ["stepco", "best_of_n", "self_consistency", "single"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_solves_and_its_usage_is_the_engines_own(strategy: str) -> None:
     engine = ScriptedEngine()
     with service(engine) as client:
@@ -122,7 +123,7 @@ def test_the_measured_baseline_is_really_run_and_kept_apart() -> None:
 def test_a_token_budget_is_never_exceeded_and_the_best_path_so_far_is_the_answer(
     client: httpx2.Client, budget: int
 ) -> None:
-    for strategy in ("stepco", "best_of_n", "self_consistency", "single"):
+    for strategy in STRATEGIES:
         response = ask(client, strategy=strategy, budget={"max_tokens": budget})
 
         assert response.status_code == 200

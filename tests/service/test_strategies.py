@@ -15,6 +15,7 @@ from service.record import Round
 from service.solver import Report, Solver, Task
 from service.strategies import AnyStrategy, BestOfN, SelfConsistency, Single, StepCo
 from service.strategies.attempt import Question
+from service.strategies.locating import Locate
 from verifier.answers import Grader
 from verifier.scoring import Score
 
@@ -214,6 +215,26 @@ def test_greedy_sampling_that_writes_the_same_again_stops_it() -> None:
 
     assert ("unchanged", 2) == (greedy.solution.stop_reason, len(prompts))
     assert "max_rounds" == drawn.solution.stop_reason
+
+
+TURNING = " a (0.9)\nStep 2: b (0.45)\nStep 3: c (0.04)\nAnswer: 2"
+
+
+@pytest.mark.parametrize(("locate", "kept"), [("correct", 1), ("value", 2), ("both", 2)])
+def test_the_step_to_revise_is_located_as_the_request_says(locate: Locate, kept: int) -> None:
+    _, heard, prompts = solve(StepCo(locate=locate), TURNING, " d\nAnswer: 3")
+
+    assert [kept] == [event.kept for event in heard if isinstance(event, Revised)]
+    assert prompts[1].prefix.endswith(f"Step {kept + 1}:")
+
+
+def test_a_restart_keeps_nothing_whatever_was_located() -> None:
+    report, heard, prompts = solve(StepCo(revise="restart"), TURNING, " d\nAnswer: 3")
+
+    assert prompts[0] == prompts[1]
+    assert [0] == [event.kept for event in heard if isinstance(event, Revised)]
+    assert 2 == report.record.rounds[0].first_weak
+    assert ["d\nAnswer: 3"] == texts(report)
 
 
 @pytest.mark.parametrize("draft", ["", "   \n"])

@@ -37,7 +37,7 @@ from service.ledger import Budget
 from service.routes.keeping import tenant
 from service.settings import Settings
 from service.solver import Report, Solver, Task
-from service.strategies import BestOfN, Single, StepCo
+from service.strategies import STRATEGIES, BestOfN, Single, StepCo
 from service.strategies.attempt import Question
 from service.strategies.base import Strategy
 from service.traces.keeper import Keeper
@@ -105,7 +105,7 @@ def test_every_path_is_kept_with_what_it_kept_and_where_it_was_doubted(
     assert paths[-1]["verified"]
 
 
-@pytest.mark.parametrize("strategy", ["stepco", "best_of_n", "self_consistency", "single"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_calls_add_up_to_the_usage(client: httpx2.Client, strategy: str) -> None:
     trace = shown(client, ask(client, strategy=strategy)["id"])
 

@@ -29,7 +29,7 @@ SERVICE = {
     "verifier": "Make and measure the verifier.",
     "traces.rescore": "Score kept solves anew, without generating.",
 }
-SAMPLING = ("best_of_n", "self_consistency")
+SAMPLING = ("best_of_n", "self_consistency", "beam_search", "dvts", "particle_filter")
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ def line(event: t.Event) -> str:
         case t.Verified(round, sample, scores, weak):
             row = " ".join(f"{score.correct:.2f}" for score in scores)
             words = f"round {round}, sample {sample}: scores {row}, first weak: {weak or 'none'}"
-        case t.Revised(round, kept, _, score, steps, answer):
-            revision = _revision(round, kept + 1, score)
+        case t.Revised(round, kept, _, score, steps, answer, sample=sample):
+            revision = _revision(round, kept + 1, score, sample)
             words = f"{revision}: {len(steps)} steps, answer {answer or '-'}"
         case t.CandidateFound(sample, answer, score):
             words = f"candidate {sample}: answer {answer or '-'}, score {scored(score)}"
@@ -69,7 +69,7 @@ class Scene:
         self._steps: tuple[t.Step, ...] = ()
         self._weak: int | None = None
         self._causes: dict[int, t.Score | None] = {}
-        self._candidates: dict[int, t.Candidate] = {}
+        self._candidates: dict[tuple[int, int], t.Candidate] = {}
         self._solution: t.Solution | None = None
         self._spinner = Spinner("dots", "waiting for the first step")
 
@@ -80,19 +80,20 @@ class Scene:
                 self._write(round, step - 1, (text,))
             case t.Drafted(round, sample, steps, answer, tokens):
                 found = t.Candidate(sample, answer, None, tokens)
-                self._candidates = {**self._candidates, sample: found}
+                self._candidates = {**self._candidates, (sample, 0): found}
                 if sample == 0:
                     self._write(round, 0, steps)
-            case t.Revised(round, kept, _, _, steps):
-                self._write(round, kept, steps[kept:])
+            case t.Revised(round, kept, _, _, steps, sample=0):
+                stands = tuple(step.text for step in self._steps[:kept]) == steps[:kept]
+                self._write(round, kept, steps[kept:]) if stands else self._write(round, 0, steps)
             case t.Verified(round, 0, scores, weak):
                 pairs = zip(self._steps, scores, strict=False)
                 self._steps = tuple(replace(step, score=score) for step, score in pairs)
                 self._weak = weak
                 cause = dict(enumerate(scores, 1)).get(weak or 0)
                 self._causes = {**self._causes, round + 1: cause}
-            case t.CandidateFound(sample):
-                self._candidates = {**self._candidates, sample: event}
+            case t.CandidateFound(sample, round=round):
+                self._candidates = {**self._candidates, (sample, round): event}
             case t.Done(solution):
                 self._steps, self._solution = solution.steps, solution
                 last = max((step.round for step in solution.steps), default=0)
@@ -136,8 +137,9 @@ def scored(score: t.Score | float | None) -> Text:
     return Text(f"{number:.2f}", "green" if number >= 0.8 else "yellow" if number >= 0.5 else "red")
 
 
-def _revision(round: int, step: int, score: t.Score | float | None) -> str:
-    return f"round {round}: revising from step {step} ({scored(score)})"
+def _revision(round: int, step: int, score: t.Score | float | None, sample: int = 0) -> str:
+    path = f"round {round}, sample {sample}" if sample else f"round {round}"
+    return f"{path}: revising from step {step} ({scored(score)})"
 
 
 def _outcome(solution: t.Solution) -> str:
@@ -158,7 +160,8 @@ def _samples(candidates: Iterable[t.Candidate]) -> Table:
     table = Table("sample", "answer", "score", "tokens")
     for found in candidates:
         answer, score = Text(clean(found.answer or "-")), scored(found.score)
-        table.add_row(str(found.sample), answer, score, f"{found.tokens:,}")
+        name = f"{found.sample}, round {found.round}" if found.round else str(found.sample)
+        table.add_row(name, answer, score, f"{found.tokens:,}")
     return table
 
 

@@ -6,7 +6,7 @@ What a newer server adds is left out. Sending, waiting and closing are the clien
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin
 from urllib.parse import quote
 
@@ -134,7 +134,8 @@ def _shaped(kind: Any, value: Any) -> Any:  # noqa: ANN401 - X, X | None or tupl
     if isinstance(value, dict):
         if get_origin(kind) is dict:
             return value
-        return kind(*(_shaped(each.type, value.get(each.name)) for each in fields(kind)))
+        own = [each for each in fields(kind) if each.name in value or each.default is MISSING]
+        return kind(**{each.name: _shaped(each.type, value.get(each.name)) for each in own})
     if isinstance(value, list):
         item, _ = get_args(kind)
         return tuple(_shaped(item, each) for each in value)

@@ -41,6 +41,7 @@ class Candidate:
     answer: str | None
     score: float | None
     tokens: int
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ class Revised:
     steps: tuple[str, ...]
     answer: str | None
     tokens: int
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from staging import Playback, StatedVerifier, service
 
 from service.engines.base import Message, Sampling
 from service.engines.scripted import ScriptedEngine
+from service.openai.names import SLUGS
 from service.openai.request import ChatRequest
 from service.openai.task import EFFORTS, task
 from verifier.scoring import Score
@@ -108,7 +109,7 @@ def test_null_is_as_good_as_leaving_a_field_out(client: httpx2.Client, plain: st
     assert plain == content(client, **nulls)
 
 
-@pytest.mark.parametrize("model", ["stepco", "best-of-n", "self-consistency", "single"])
+@pytest.mark.parametrize("model", SLUGS)
 def test_the_model_chooses_the_strategy(client: httpx2.Client, model: str) -> None:
     for name in (f"surefoot-{model}", f"scripted:{model}"):
         answer = chat(client, model=name)
@@ -128,7 +129,7 @@ def test_models_are_listed_and_each_is_served(client: httpx2.Client) -> None:
     listed = client.get("/v1/models").json()
 
     assert listed["object"] == "list"
-    assert len(listed["data"]) == 8
+    assert len(listed["data"]) == 2 * len(SLUGS)
     for model in listed["data"]:
         assert model == client.get(f"/v1/models/{model['id']}").json()
         assert {"id", "object", "created", "owned_by"} == set(model)
@@ -216,7 +217,7 @@ def test_the_last_turn_must_be_the_users(client: httpx2.Client) -> None:
 def test_a_limit_is_hard_and_at_it_the_best_so_far_is_a_200(
     client: httpx2.Client, field: str, limit: int
 ) -> None:
-    for model in ("stepco", "best-of-n", "self-consistency", "single"):
+    for model in SLUGS:
         answer = chat(client, model=f"surefoot-{model}", **{field: limit})
 
         assert 0 < answer["usage"]["completion_tokens"] <= limit

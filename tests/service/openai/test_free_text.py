@@ -11,7 +11,9 @@ from staging import Playback, StatedVerifier, service
 
 from service.engines.base import Message, Prompt
 from service.engines.scripted import ScriptedEngine
+from service.openai.names import SLUGS
 from service.openai.problem import is_problem
+from service.strategies import prompts
 
 GSM8K = Path(__file__).parents[3] / "bench/data/gsm8k-20.jsonl"
 HAIKU = "Leaves whisper,\n\nAutumn's breath,\n\nPeace in the air."
@@ -26,8 +28,18 @@ FREE = {
 }
 
 
+DRAWN = {
+    "stepco": 1,
+    "single": 1,
+    "adaptive": 2,
+    "beam-search": 8,
+    "dvts": 8,
+    "particle-filter": 8,
+}
+
+
 @pytest.mark.parametrize("question", FREE)
-@pytest.mark.parametrize("model", ["stepco", "best-of-n", "self-consistency", "single"])
+@pytest.mark.parametrize("model", SLUGS)
 def test_free_text_comes_back_as_the_policy_wrote_it(question: str, model: str) -> None:
     engine = ScriptedEngine(script := Playback(*[FREE[question]] * 10))
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": question}]
@@ -37,9 +49,21 @@ def test_free_text_comes_back_as_the_policy_wrote_it(question: str, model: str) 
     asked = Prompt((Message("system", "Be kind."), Message("user", question)))
     assert answer["choices"][0]["message"]["content"] == FREE[question]
     assert {asked} == set(script.prompts)
-    assert len(script.prompts) == (1 if model in ("stepco", "single") else 10)
+    assert len(script.prompts) == DRAWN.get(model, 10)
     assert answer["surefoot"]["answer"] is None
     assert not answer["surefoot"]["verified"]
+
+
+def test_an_abstention_is_said_in_the_content_and_is_no_answer() -> None:
+    engine = ScriptedEngine(Playback(*[f" a (0.3)\nAnswer: {k}" for k in range(4)]))
+    turns = [{"role": "user", "content": "How many are 3 and 4?"}]
+    with service(engine, StatedVerifier()) as client:
+        knobs = {"strategy": {"abstain_below": 0.9}}
+        answer = chat(client, model="surefoot-adaptive", messages=turns, surefoot=knobs)
+
+    (choice,) = answer["choices"]
+    assert (prompts.ABSTAINED, "stop") == (choice["message"]["content"], choice["finish_reason"])
+    assert (None, "abstained") == (answer["surefoot"]["answer"], answer["surefoot"]["stop_reason"])
 
 
 def test_stepco_leaves_what_states_no_answer_and_says_so() -> None:

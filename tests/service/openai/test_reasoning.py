@@ -84,6 +84,18 @@ def test_a_sample_that_never_ended_does_not_hold_back_the_others() -> None:
     assert heard.text.startswith("Draft 1\nlost\n\nDraft 2\nkept\n\n1 of 2")
 
 
+def test_of_several_paths_it_is_not_guessed_which_is_left() -> None:
+    heard, _ = log()
+
+    for sample in range(2):
+        heard.hear(Verified(path("Step 1: a\nAnswer: 5", 0.9, sample=sample), 0, Cost()))
+    for sample in range(2):
+        heard.hear(TextWritten(1, sample, "b", 1))
+        heard.hear(Revised(path("Step 1: b", round=1, sample=sample), 0, 0.9))
+
+    assert "\n\nRevision 1\nb\n\nRevision 1, path 2\nb\n\n" in heard.text
+
+
 def test_samples_that_no_verifier_reads_are_told_by_their_answers() -> None:
     heard, _ = log()
 

@@ -19,11 +19,12 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from service.app import create_app
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.openai.names import SLUGS
 from service.routes import sse
 from verifier.scoring import VerifierError
 
 ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": SUM}]
-MODELS = ["stepco", "best-of-n", "self-consistency", "single"]
+MODELS = list(SLUGS)
 
 
 def test_the_role_comes_first_the_answer_after_the_reasoning_and_the_finish_last(

@@ -14,6 +14,7 @@ from staging import Playback, StatedVerifier
 from service.engines.base import Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.openai.answer import Answer, answer
+from service.openai.names import SLUGS
 from service.openai.request import ChatRequest
 from service.solver import Solver, unkept
 from service.traces.trace import KEYLESS, Origin
@@ -21,7 +22,7 @@ from verifier.answers import Grader
 from verifier.scoring import EVEN, VerifierBackend
 
 HERE = Origin(KEYLESS, "/v1/chat/completions", "scripted", "arithmetic", EVEN)
-MODELS = ("stepco", "best-of-n", "self-consistency", "single")
+MODELS = list(SLUGS)
 
 
 def answered(
