@@ -82,6 +82,7 @@ def test_the_product_stays_small() -> None:
         ["version"],
         ["serve", "--help"],
         ["verifier", "--help"],
+        ["bench", "--help"],
         ["traces", "list", "--help"],
         ["batch", "--help"],
     ],

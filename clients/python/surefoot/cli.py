@@ -26,6 +26,7 @@ SERVICE = {
     "serve": "Run the server.",
     "models": "List and fetch models.",
     "verifier": "Make and measure the verifier.",
+    "bench": "Measure accuracy per token.",
     "traces.rescore": "Score kept solves anew, without generating.",
 }
 SAMPLING = ("best_of_n", "self_consistency")

@@ -1,0 +1,134 @@
+"""The `surefoot bench` command: accuracy per token, measured over HTTP, and told."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from service.commands import explained
+from surefoot.protocol import SERVER
+
+if TYPE_CHECKING:
+    from bench.questions import Item
+    from bench.runner import Draw
+    from bench.view import View
+
+MISTAKEN_MOST = 5  # of what a spot check finds, how much is said
+COMMANDS = "commands.txt"
+PATIENCE = 660.0  # seconds: a solve may take ten minutes
+
+bench = typer.Typer(
+    help="Measure accuracy per token of a running service.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+@bench.command()
+def run(
+    datasets: Annotated[list[str], Argument(help="Names, JSON-lines files, or hf://datasets/….")],
+    arm: Annotated[list[str], Option(help="[NAME=]STRATEGY[:KNOB=VALUE,…]; may be repeated.")],
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the records; resumed if there.")],
+    data: Annotated[
+        Path | None, Option(exists=True, file_okay=False, help="Folder that names are found in.")
+    ] = None,
+    questions: Annotated[int | None, Option(min=1, help="Most questions of each set.")] = None,
+    seed: Annotated[list[int] | None, Option(help="May be repeated. Default: 0.")] = None,
+    temperature: Annotated[float | None, Option(help="Of all arms.")] = None,
+    max_tokens: Annotated[int | None, Option(min=1, help="Of one call, in all arms.")] = None,
+    at_once: Annotated[int, Option(min=1, max=256, help="Most solves in work.")] = 4,
+    server: Annotated[str, Option(envvar="SUREFOOT_SERVER", help="Its URL.")] = SERVER,
+) -> None:
+    """Ask questions with each arm, grade the answers, and keep every solve. Resumes.
+
+    The last line is JSON. Exit codes: 0 all answered, 1 some not, 4 it cannot be done.
+    """
+    with _told():
+        from bench.arms import parsed
+        from bench.questions import interleaved, load
+        from bench.runner import wanted
+
+        shared = {"temperature": temperature, "max_tokens": max_tokens}
+        arms = parsed(arm, {name: value for name, value in shared.items() if value is not None})
+        items = interleaved([load(name, data, questions) for name in datasets])
+        out.mkdir(parents=True, exist_ok=True)
+        _note(out)
+        view = asyncio.run(_ask(wanted(arms, items, seed or [0]), items, out, at_once, server))
+    _last_line(view)
+    raise typer.Exit(1 if view.missing else 0)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a file, the server or the installation lacks is told in one sentence."""
+    from service.errors import StartupError
+    from surefoot import SurefootError
+    from verifier.training.data import DataError
+
+    with explained():
+        try:
+            yield
+        except DataError as error:
+            raise StartupError(str(error)) from error
+        except SurefootError as error:
+            raise StartupError(error.message) from error
+        except ModuleNotFoundError as error:
+            raise StartupError(
+                f"{error.name} is not installed; pip install 'surefoot-service[bench]'"
+            ) from error
+
+
+async def _ask(draws: list[Draw], items: list[Item], out: Path, at_once: int, server: str) -> View:
+    from bench.grading import mistaken
+    from bench.runner import Run, standing
+    from bench.solves import read
+    from bench.view import View, watching
+    from surefoot import AsyncClient
+    from verifier.answers import Grader
+
+    done = standing(read(out), draws)
+    view = View(draws, done.values(), at_once)
+    grader = Grader()
+    try:
+        _doubt(await mistaken(grader, items))
+        async with AsyncClient(server, timeout=PATIENCE) as client:
+            with watching(view) as tell:
+                await Run(client, grader, out, done, tell).ask(draws, at_once)
+    finally:
+        grader.close()
+    return view
+
+
+def _doubt(mistaken: list[str]) -> None:
+    for sentence in mistaken[:MISTAKEN_MOST]:
+        typer.echo(f"surefoot: grading: {sentence}", err=True)
+    if more := mistaken[MISTAKEN_MOST:]:
+        typer.echo(f"surefoot: grading: and {len(more)} more", err=True)
+
+
+def _note(out: Path) -> None:
+    """The command stands beside what it made."""
+    import shlex
+
+    with (out / COMMANDS).open("a", encoding="utf-8") as file:
+        file.write(f"surefoot {shlex.join(sys.argv[1:])}\n")
+
+
+def _last_line(view: View) -> None:
+    import json
+
+    from rich.console import Console
+
+    Console(stderr=True).print(view)
+    typer.echo(json.dumps({"arms": view.summary(), "missing": view.missing}))
+
+
+@bench.callback()
+def group() -> None: ...
