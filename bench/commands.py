@@ -65,6 +65,35 @@ def run(
     raise typer.Exit(1 if view.missing else 0)
 
 
+@bench.command()
+def report(
+    run: Annotated[Path, Argument(exists=True, file_okay=False, help="Folder of the records.")],
+    arm: Annotated[list[str] | None, Option(help="Of these arms alone; may be repeated.")] = None,
+) -> None:
+    """Tell what a run came to: report.md, .html, .json and pictures, in its folder.
+
+    The last line is the JSON.
+    """
+    with _told():
+        from bench.report.content import document
+        from bench.report.found import found
+        from bench.report.page import html
+        from bench.solves import read
+        from service.errors import StartupError
+
+        solves = [solve for solve in read(run).values() if not arm or solve.arm in arm]
+        if not any(solve.solution for solve in solves):
+            raise StartupError(
+                f"{run} holds no solves of these arms; `surefoot bench run` makes some."
+            )
+        made = found(solves)
+        told = document(made, run, _commands(run))
+        (run / "report.json").write_text(f"{made.as_json()}\n", encoding="utf-8")
+        (run / "report.md").write_text(told.markdown(), encoding="utf-8")
+        (run / "report.html").write_text(html(told), encoding="utf-8")
+        typer.echo(made.as_json())
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """What a file, the server or the installation lacks is told in one sentence."""
@@ -121,6 +150,13 @@ def _note(out: Path) -> None:
         file.write(f"surefoot {shlex.join(sys.argv[1:])}\n")
 
 
+def _commands(out: Path) -> list[str]:
+    """What was noted, each once."""
+    file = out / COMMANDS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return list(dict.fromkeys(lines))
+
+
 def _last_line(view: View) -> None:
     import json
 
@@ -128,7 +164,3 @@ def _last_line(view: View) -> None:
 
     Console(stderr=True).print(view)
     typer.echo(json.dumps({"arms": view.summary(), "missing": view.missing}))
-
-
-@bench.callback()
-def group() -> None: ...
