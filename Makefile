@@ -21,7 +21,7 @@ test: setup
 	.venv/bin/pytest
 
 clients: setup
-	.venv/bin/pytest -m real tests/clients/test_real_clients.py
+	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py
 
 setup: .venv/installed
 

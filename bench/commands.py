@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from service.commands import explained
 from surefoot.protocol import SERVER
 
 if TYPE_CHECKING:
+    from bench.peers.contest import Task
     from bench.questions import Item
     from bench.runner import Draw
     from bench.view import View
@@ -92,6 +93,55 @@ def report(
         (run / "report.md").write_text(told.markdown(), encoding="utf-8")
         (run / "report.html").write_text(html(told), encoding="utf-8")
         typer.echo(made.as_json())
+
+
+@bench.command()
+def peers(
+    dataset: Annotated[str, Argument(help="As of `run`.")],
+    engine: Annotated[str, Option(help="Base URL of an OpenAI-compatible engine.")],
+    model: Annotated[str, Option(help="What the engine calls the policy.")],
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the results; resumed if there.")],
+    data: Annotated[
+        Path | None, Option(exists=True, file_okay=False, help="Folder that names are found in.")
+    ] = None,
+    questions: Annotated[int, Option(min=1, help="Most questions.")] = 50,
+    n: Annotated[int, Option(min=2, max=64, help="Samples a question.")] = 8,
+    at_once: Annotated[int, Option(min=1, help="Clients.")] = 4,
+    max_tokens: Annotated[int, Option(min=1, help="Of one sample.")] = 512,
+    peer: Annotated[list[str] | None, Option(help="its_hub, optillm; may be repeated.")] = None,
+) -> None:
+    """Compare Best-of-N and self-consistency with its_hub's and optillm's, on one metered engine.
+
+    A service of ours is started before the engine, with the settings of the environment. The last
+    line is JSON.
+    """
+    with _told():
+        from bench.peers.contest import OURS, PEERS, Task
+        from bench.questions import load
+        from service.errors import StartupError
+
+        if unknown := set(peer or ()) - set(PEERS):
+            raise StartupError(
+                f"There are no peers {', '.join(unknown)}; {' and '.join(PEERS)} are."
+            )
+        task = Task(load(dataset, data, questions), model, n, at_once, max_tokens)
+        out.mkdir(parents=True, exist_ok=True)
+        _note(out)
+        typer.echo(_compete(task, engine, (OURS, *(peer or PEERS)), out))
+
+
+def _compete(task: Task, engine: str, names: Sequence[str], out: Path) -> str:
+    from bench.peers.contest import contest, serving
+    from bench.peers.meter import metering
+    from bench.peers.table import as_json, document
+
+    with metering(engine) as (url, meter), serving(url, task.model, out / "service.log") as server:
+        outcomes = asyncio.run(contest(task, url, server, meter, names, out))
+    told = document(task, outcomes).markdown()
+    (out / "peers.md").write_text(told, encoding="utf-8")
+    (out / "peers.json").write_text(as_json(task, outcomes), encoding="utf-8")
+    typer.echo(told)
+    return as_json(task, outcomes)
 
 
 @contextmanager
