@@ -45,12 +45,17 @@ class Task:
     max_tokens: int
     temperature: float = 1.0
 
+    @property
+    def settings(self) -> dict[str, float | str]:
+        """All but the questions, whose number it is."""
+        names = ("model", "n", "at_once", "max_tokens", "temperature")
+        return {"questions": len(self.items), **{name: getattr(self, name) for name in names}}
+
     def asked(self, engine: str, way: str) -> str:
         """As JSON for a peer: the questions with the instructions that our policy gets."""
-        told = {name: getattr(self, name) for name in ("model", "n", "at_once", "max_tokens")}
         questions = [{"id": item.id, "text": item.asked} for item in self.items]
-        own = {"engine": engine, "way": way, "system": FORMAT, "temperature": self.temperature}
-        return json.dumps(told | own | {"questions": questions})
+        own = {"engine": engine, "way": way, "system": FORMAT, "questions": questions}
+        return json.dumps(self.settings | own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Outcome:
 
     name: str
     way: str
+    asked: dict[str, float | str]
     questions: int
     right: int
     failed: int
@@ -158,7 +164,8 @@ async def turn(
             claimed[kind] = claimed.get(kind, 0) + tokens
     failed = sum(each.text is None for each in told)
     seconds = [round(each.seconds, 3) for each in told]
-    return Outcome(name, way, len(told), sum(grades), failed, wall, seconds, claimed, metered)
+    counts = len(told), sum(grades), failed
+    return Outcome(name, way, task.settings, *counts, wall, seconds, claimed, metered)
 
 
 async def contest(
@@ -181,8 +188,8 @@ async def contest(
 
 
 def _same(task: Task, outcome: Outcome, file: Path) -> None:
-    if outcome.questions != len(task.items):
-        raise StartupError(f"{file} is of {outcome.questions} questions; name another --out.")
+    if outcome.asked != task.settings:
+        raise StartupError(f"{file} was asked for {outcome.asked}; name another --out.")
 
 
 @contextmanager

@@ -46,9 +46,8 @@ def document(task: Task, outcomes: Sequence[Outcome]) -> Document:
 
 
 def as_json(task: Task, outcomes: Sequence[Outcome]) -> str:
-    settings = {n: getattr(task, n) for n in ("model", "n", "at_once", "max_tokens", "temperature")}
     rows = [asdict(outcome) | {"computed": outcome.metered.computed} for outcome in outcomes]
-    return json.dumps(settings | {"questions": len(task.items), "outcomes": rows})
+    return json.dumps(task.settings | {"outcomes": rows})
 
 
 def _rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -25,6 +26,7 @@ from bench.questions import Item
 from service.app import create_app
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.errors import StartupError
 
 SUMS = [Item(id=str(n), question=f"What is {n} and 4 and 9?", answer=str(n + 13)) for n in range(5)]
 TASK = Task(SUMS, "scripted", n=3, at_once=2, max_tokens=64)
@@ -103,6 +105,14 @@ def test_a_turn_that_is_kept_is_not_taken_again(tmp_path: Path) -> None:
     assert spent == engine.spent
 
 
+def test_a_turn_of_another_task_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    with metered() as (_, url, meter), ours(url) as server:
+        asyncio.run(contest(TASK, url, server, meter, [OURS], tmp_path))
+
+        with pytest.raises(StartupError, match="name another --out"):
+            asyncio.run(contest(replace(TASK, n=2), url, server, meter, [OURS], tmp_path))
+
+
 PEER = """
 import json, sys, urllib.request
 task = json.load(sys.stdin)
@@ -137,8 +147,8 @@ def test_a_peer_gets_the_same_task_and_is_graded_and_metered(
 
 
 def test_the_table_sets_claims_beside_the_meter_and_walls_beside_ours() -> None:
-    us = Outcome(OURS, "best_of_n", 5, 4, 0, 2.0, [1.0], {"completion": 90, "prompt": 50})
-    them = Outcome("peer", "best_of_n", 5, 2, 1, 9.0, [4.0], {}, Metered(100, 40, 300, 12))
+    us = Outcome(OURS, "best_of_n", {}, 5, 4, 0, 2.0, [1.0], {"completion": 90, "prompt": 50})
+    them = Outcome("peer", "best_of_n", {}, 5, 2, 1, 9.0, [4.0], {}, Metered(100, 40, 300, 12))
 
     told = document(TASK, [us, them]).markdown()
 

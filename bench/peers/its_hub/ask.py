@@ -14,8 +14,8 @@ from its_hub.core.algorithms.self_consistency import (
     SelfConsistency,
     create_regex_projection_function,
 )
-from its_hub.core.lms import OpenAICompatibleLanguageModel
-from its_hub.core.reward_models import LLMJudge
+from its_hub.core.lms.openai_lm import OpenAICompatibleLanguageModel
+from its_hub.core.reward_models.llm_judge import LLMJudge
 
 BOXED = r"\\boxed\{([^{}]*)\}"
 
