@@ -63,7 +63,7 @@ def _rows(file: Path) -> Iterable[Item]:
 def _found(name: str, folder: Path | None) -> tuple[str, Path]:
     """What the set is called in a report, and its file."""
     if name.startswith(HUB):
-        return _title(Path(name).name), _fetched(name)
+        return _title(Path(name).parent.name), _fetched(name)
     file = Path(name)
     if ENDING.search(name):
         return _title(file.name), file
@@ -75,7 +75,7 @@ def _found(name: str, folder: Path | None) -> tuple[str, Path]:
             f"There is no set of questions called {name} {where}; a file of JSON lines, or "
             f"{HUB}OWNER/NAME/FILE.jsonl, can be named in its place."
         )
-    return next((known for known in PAPER if _plain(known) == _plain(name)), name), matching[0]
+    return _title(name), matching[0]
 
 
 def _is(file: Path, name: str, split: str) -> bool:
@@ -84,7 +84,9 @@ def _is(file: Path, name: str, split: str) -> bool:
 
 
 def _title(name: str) -> str:
-    return ENDING.sub("", name)
+    """As the paper has it, if it does."""
+    own = ENDING.sub("", name)
+    return next((known for known in PAPER if _plain(known) == _plain(own)), own)
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -74,3 +79,70 @@ def test_sets_take_turns() -> None:
     sets = [[Item(question=q, answer="") for q in qs] for qs in ("abc", "d", "")]
 
     assert "adbc" == "".join(item.question for item in interleaved(sets))
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that has one file of one data set."""
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+        self.wfile.write(HELD)
+
+    def answer(self) -> None:
+        there = self.path == "/datasets/someone/sums/resolve/main/test.jsonl"
+        self.send_response(200 if there else 404)
+        self.send_header("Content-Length", str(len(HELD) if there else 0))
+        self.send_header("ETag", '"sums"')
+        self.send_header("X-Repo-Commit", "c0ffee")
+        self.end_headers()
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Nothing."""
+
+
+HELD = json.dumps({"problem": "1 + 1?", "answer": "2", "unique_id": "first"}).encode()
+ASK = "from bench.questions import load; print(load('hf://datasets/someone/sums/{}', None, 9))"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_set_of_the_hub_is_fetched() -> None:
+    """The hub's address is read when its library is imported, so in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK.format("test.jsonl")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "id='first'" in ran.stdout, ran.stderr
+    assert "dataset='sums'" in ran.stdout
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_set_that_the_hub_has_not_is_said_in_a_sentence() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK.format("train.jsonl")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "StartupError: hf://datasets/someone/sums/train.jsonl cannot be had" in ran.stderr
