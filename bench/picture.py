@@ -9,12 +9,14 @@ import argparse
 import io
 import json
 import re
+from pathlib import Path
 
 from rich.console import Console
 
-from bench.strategies import QUESTIONS
 from surefoot import Client
 from surefoot.live import Scene
+
+QUESTIONS = Path(__file__).with_name("data") / "gsm8k-20.jsonl"
 
 
 def main() -> None:

@@ -83,6 +83,7 @@ def test_the_product_stays_small() -> None:
         ["serve", "--help"],
         ["verifier", "--help"],
         ["doctor", "--help"],
+        ["bench", "--help"],
         ["traces", "list", "--help"],
         ["batch", "--help"],
     ],

@@ -13,6 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from typer.main import get_command
 
+from bench import commands as benchmarks
 from service import errors, workshop
 from service.openai.request import ChatRequest
 from service.openai.responses import ResponsesRequest
@@ -137,8 +138,18 @@ def test_every_command_that_makes_a_verifier_is_documented() -> None:
 
 
 def test_every_bench_is_documented() -> None:
-    for bench in (ROOT / "bench").glob("[!_]*.py"):
-        assert f"python -m bench.{bench.stem}" in README
+    for file in (ROOT / "bench").glob("[!_]*.py"):
+        if "__main__" in file.read_text(encoding="utf-8"):
+            assert f"python -m bench.{file.stem}" in README
+
+
+def test_the_page_on_benchmarks_names_every_option() -> None:
+    page = (ROOT / "docs/bench.md").read_text(encoding="utf-8")
+    for name, command in getattr(get_command(benchmarks.bench), "commands", {}).items():
+        assert f"surefoot bench {name}" in page
+        options = [each for option in command.params for each in option.opts if each[:2] == "--"]
+        for option in options:
+            assert option == "--help" or f"`{option}" in page, option
 
 
 @pytest.mark.parametrize("name", PRMS)

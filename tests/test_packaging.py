@@ -33,6 +33,7 @@ def test_a_wheel_holds_its_own_packages_typed_and_no_others(
     if "service" in names:
         shipped = f"verifier/weights/{SHIPPED.name}"
         assert {"service/catalogue.toml", "service/py.typed", "verifier/py.typed"} <= set(files)
+        assert {"bench/report/page.html.j2", "bench/peers/optillm/requirements.txt"} <= set(files)
         migrations = "service/traces/migrations"
         assert {f"{migrations}/env.py", f"{migrations}/versions/v0001.py"} <= set(files)
         assert {f"{shipped}/adapter.gguf", f"{shipped}/verifier.json"} <= set(files)

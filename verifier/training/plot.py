@@ -50,7 +50,7 @@ def plot(evaluation: Evaluation, out: Path) -> None:
     rollouts = [(file, colour) for file, colour in coloured if isinstance(file, RolloutReport)]
     curves = [_curve(file, colour) for file, colour in coloured]
     both = bool(process and rollouts)
-    with _style():
+    with style():
         figure = Figure((9.6, 8.2) if both else (12.6, 4.3), layout="constrained")
         axes = iter(figure.subplots(2, 2).flat if both else figure.subplots(1, 3))
         _calibration(next(axes), curves)
@@ -63,7 +63,7 @@ def plot(evaluation: Evaluation, out: Path) -> None:
         figure.savefig(out, dpi=150)
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
     from matplotlib import rc_context
 
     return rc_context(

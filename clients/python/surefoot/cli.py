@@ -27,6 +27,7 @@ SERVICE = {
     "models": "List and fetch models.",
     "doctor": "Say what this machine can run and what the settings would start.",
     "verifier": "Make and measure the verifier.",
+    "bench": "Measure accuracy per token.",
     "traces.rescore": "Score kept solves anew, without generating.",
 }
 SAMPLING = ("best_of_n", "self_consistency", "beam_search", "dvts", "particle_filter")
