@@ -14,7 +14,7 @@ from typing import Literal
 
 from service.engines import base
 from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
-from verifier.scoring import Chain, Cost, Verdict, VerifierBackend, checked
+from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, checked, unmetered
 
 Limit = Literal["token_budget", "compute_budget", "deadline"]
 
@@ -229,15 +229,22 @@ class MeteredVerifier:
     backend: VerifierBackend
     ledger: Ledger
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        ledger, began, most = self.ledger, self.ledger.seconds, 0
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))
             if most > ledger.compute_left:
                 raise ledger.exhaust("compute_budget")
+
+        def record(cost: Cost) -> None:
+            nonlocal spent
+            spent += cost
+            meter(cost)
+
         with ledger.hold(0, most):
-            verdicts = checked(chains, await self.backend.score(chains))
-        cost = sum((verdict.cost for verdict in verdicts), Cost())
-        ledger.enter(Call("verifier", len(chains), began, ledger.seconds - began, verifier=cost))
-        return verdicts
+            try:
+                return checked(chains, await self.backend.score(chains, record))
+            finally:
+                seconds = ledger.seconds - began
+                ledger.enter(Call("verifier", len(chains), began, seconds, verifier=spent))

@@ -21,7 +21,7 @@ from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings
 from service.traces.keeper import Keeper
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierBackend
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, VerifierBackend, unmetered
 
 
 @contextmanager
@@ -79,12 +79,14 @@ class StatedVerifier:
         self.threshold = threshold
         self.chains: list[Chain] = []
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         self.chains += chains
-        return [
+        verdicts = [
             Verdict(tuple(_stated(step) for step in chain.steps), Cost(10 * len(chain.steps), 1))
             for chain in chains
         ]
+        meter(sum((verdict.cost for verdict in verdicts), Cost()))
+        return verdicts
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         return [10 * len(chain.steps) for chain in chains]

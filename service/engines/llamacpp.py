@@ -30,7 +30,7 @@ from service.engines import base
 from service.engines.base import Completion, Finish, Prompt, Sampling, Told, Usage, Watch
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, StartupError
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, VerifierError
+from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
 SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
@@ -87,12 +87,14 @@ class LlamaCppEngine:
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
         return [len(tokens) for tokens in await self._tokens(prompts)]
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         """Odds of next tokens, exact: biased alike, they are all that is left to choose from."""
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
             prompts = await self._tokens([base.turns(query) for query in queries])
-            return [await self._read(tokens, words, pairs) for tokens in prompts]
+            return [await self._read(tokens, words, pairs, meter) for tokens in prompts]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
@@ -108,7 +110,7 @@ class LlamaCppEngine:
         self._server = None
 
     async def _read(
-        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair]
+        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair], meter: Meter
     ) -> Reading:
         request = {
             "prompt": tokens,
@@ -122,12 +124,13 @@ class LlamaCppEngine:
         }
         with self._slots.taken(Held(tokens, self._reading)) as slot:
             reply = await self._post("/completion", request | {"id_slot": slot})
+        cost = Cost(reply["timings"]["prompt_n"] + reply["tokens_predicted"], 1)
+        meter(cost)
         tops = reply["completion_probabilities"][0]["top_probs"]
         found = {top["id"]: top["prob"] for top in tops}
         yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
         odds = tuple(yes / (yes + no) for yes, no in yes_no)
-        computed = reply["timings"]["prompt_n"] + reply["tokens_predicted"]
-        return Reading(odds, Cost(computed, 1))
+        return Reading(odds, cost)
 
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
         (tokens,) = await self._tokens([prompt])

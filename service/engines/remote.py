@@ -23,7 +23,7 @@ from service.engines import base
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, VerifierError
+from verifier.scoring import Cost, Meter, VerifierError, unmetered
 from verifier.steps import neutralise
 
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
@@ -165,14 +165,16 @@ class RemoteEngine:
         turns = [(*(m.content for m in prompt.messages), prompt.prefix) for prompt in prompts]
         return [sum(len(neutralise(text).encode()) + 64 for text in turn) for turn in turns]
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         """Odds by vLLM's word, which names any token; elsewhere among the likeliest tokens.
 
         One that is not among them counts as likely as the last of them.
         """
         try:
             named = await self._named(pairs) if self._server == "vllm" else {}
-            return [await self._read(query, pairs, named) for query in queries]
+            return [await self._read(query, pairs, named, meter) for query in queries]
         except ServiceError as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
@@ -185,19 +187,22 @@ class RemoteEngine:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _read(self, query: Query, pairs: Sequence[Pair], named: dict[str, Any]) -> Reading:
+    async def _read(
+        self, query: Query, pairs: Sequence[Pair], named: dict[str, Any], meter: Meter
+    ) -> Reading:
         sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
         path, body = await self._request(base.turns(query), sampling)
         del body["stream"], body["stream_options"]
         body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
         heard = await self._ask("POST", path, body | named)
+        cost = Cost(heard.since(Usage()).computed, 1)
+        meter(cost)
         logs = {each.token: each.logprob for each in heard.likely or ()}
         if not all(yes in logs or no in logs for yes, no in pairs):
             raise VerifierError(f"{self.name} names no log-probability of {pairs}")
         least = min(logs.values())
         gaps = (logs.get(yes, least) - logs.get(no, least) for yes, no in pairs)
-        spent = heard.since(Usage())
-        return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), Cost(spent.computed, 1))
+        return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), cost)
 
     async def _named(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """What asks vLLM for the log-probabilities of these tokens, likely or not."""

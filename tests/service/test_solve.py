@@ -178,7 +178,7 @@ def test_health_and_readiness(client: httpx2.Client) -> None:
 
 
 class DeadVerifier(ArithmeticVerifier):
-    async def score(self, chains: object) -> Any:
+    async def score(self, chains: object, meter: object = None) -> Any:
         raise VerifierError("it is dead")
 
     async def check(self) -> None:
@@ -195,7 +195,7 @@ def test_a_dead_verifier_is_said_plainly_and_is_not_ready() -> None:
 
 
 class NonsenseVerifier(ArithmeticVerifier):
-    async def score(self, chains: Any) -> Any:
+    async def score(self, chains: Any, meter: object = None) -> Any:
         return (await super().score(chains))[:0]
 
 
