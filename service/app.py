@@ -8,12 +8,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from service.admission import Admission
 from service.catalogue import Catalogue
 from service.engines.base import Backend
 from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
+from service.quotas import Quotas
 from service.routes import chat, failures, health, ids, models, responses, solve, traces
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
@@ -43,11 +45,16 @@ def create_app(
     It closes them when it ends. Of the settings it takes what callers may have.
     """
 
+    given = settings or Settings()
+    quotas = Quotas(given.quotas.get_secret_value())
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
         app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
-        app.state.settings, app.state.since = settings or Settings(), int(time.time())
+        app.state.settings, app.state.since = given, int(time.time())
+        app.state.admission = Admission(given.concurrency, given.queue_tokens)
+        app.state.quotas = quotas
         if keeper:
             keeper.start()
         try:

@@ -6,6 +6,8 @@ engine tells them, so a call that is cancelled has paid for what it generated. O
 is an entry, and the entries add up to the totals.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,19 +63,22 @@ class Call:
 
 
 class Ledger:
-    def __init__(self, budget: Budget) -> None:
+    """Of one request; `since` is when it came, by the monotonic clock, if that was not just now."""
+
+    def __init__(self, budget: Budget, since: float | None = None) -> None:
         self.budget = budget
         self.policy = Usage()
         self.verifier = Cost()
         self.wasted = 0
         self.exhausted: Limit | None = None
         self.calls: list[Call] = []
-        self._began = time.monotonic()
+        self._began = time.monotonic() if since is None else since
+        self._asides: list[Ledger] = []
         self._holds: list[Hold] = []
 
     @property
     def seconds(self) -> float:
-        """Since the solve began."""
+        """Since the request came."""
         return time.monotonic() - self._began
 
     @property
@@ -86,6 +91,15 @@ class Ledger:
         return self.policy.computed + self.verifier.tokens
 
     @property
+    def computed_in_all(self) -> int:
+        """With what was computed beside the budget."""
+        return self.computed + sum(aside.computed for aside in self._asides)
+
+    @property
+    def generated_in_all(self) -> int:
+        return self.policy.completion + sum(aside.policy.completion for aside in self._asides)
+
+    @property
     def tokens_left(self) -> int:
         held = sum(hold.tokens for hold in self._holds)
         return self.budget.max_tokens - self.policy.completion - held
@@ -95,6 +109,12 @@ class Ledger:
         if self.budget.max_compute_tokens is None:
             return float("inf")
         return self.budget.max_compute_tokens - self.computed - sum(h.compute for h in self._holds)
+
+    def aside(self, max_tokens: int) -> Ledger:
+        """A ledger for what is not of this budget, but of this request and its time."""
+        milliseconds = max(0, int(1000 * self.seconds_left))
+        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds)))
+        return self._asides[-1]
 
     def grant(self, weights: Sequence[int], ask: int) -> tuple[int, int]:
         """How many of the prompts may run now, and how many tokens each may generate.

@@ -53,6 +53,16 @@ class Settings(BaseSettings):
     """Megabytes of traces kept at the most; the newest stay."""
     traces_content: bool = True
     """Whether the texts of questions, steps and answers are kept, or the numbers alone."""
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    """Requests that are solved at once; the others wait."""
+    queue_tokens: int = Field(default=262_144, ge=1)
+    """Tokens that the waiting requests of one tenant are estimated at, at the most."""
+    deadline_ms: int = Field(default=120_000, ge=1, le=86_400_000)
+    """Milliseconds that a request has, if it says nothing else."""
+    deadline_most_ms: int = Field(default=600_000, ge=1, le=86_400_000)
+    """Milliseconds that a request may ask for at the most."""
+    quotas: SecretStr = SecretStr("memory://")
+    """Where requests and tokens are counted: memory://, or the URL of a Redis for all replicas."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Requests a minute of a caller without a key; empty: no limit."""
     tokens_per_day: int | None = Field(default=None, ge=1)

@@ -44,6 +44,12 @@ class Task:
     budget: Budget
     baseline: Literal["none", "estimate", "measure"]
 
+    @property
+    def most_tokens(self) -> int:
+        """All that may be generated: the budget, and beside it a baseline that is measured."""
+        beside = _measuring(self) if self.baseline == "measure" else 0
+        return self.budget.max_tokens + beside
+
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
@@ -111,12 +117,22 @@ class Solver:
     verifier: VerifierBackend
     grader: Grader
 
-    async def solve(self, task: Task, tell: Listener, keep: Keep = unkept) -> Report:
-        """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
-        return await self._solve(task, Ledger(task.budget), tell, keep)
+    async def solve(
+        self, task: Task, tell: Listener, keep: Keep = unkept, ledger: Ledger | None = None
+    ) -> Report:
+        """Raises `ServiceError`; a limit reached is no error while there is a path to return.
+
+        The ledger, if there is one already, is of the task's budget.
+        """
+        return await self._solve(task, ledger or Ledger(task.budget), tell, keep)
 
     async def answers(
-        self, task: Task, n: int, tell: Callable[[int], Listener], keep: Keep = unkept
+        self,
+        task: Task,
+        n: int,
+        tell: Callable[[int], Listener],
+        keep: Keep = unkept,
+        ledger: Ledger | None = None,
     ) -> Sequence[Report]:
         """Up to n answers under one budget, each told to a listener of its own.
 
@@ -124,7 +140,7 @@ class Solver:
         another is run again with other seeds. There are fewer where samples agree or the budget
         ends. The baseline is that of the first. Raises what `solve` does.
         """
-        first = await self.solve(task, tell(0), keep)
+        first = await self.solve(task, tell(0), keep, ledger)
         if first.record.candidates:
             return await self._differing(first, n)
         return await self._again(first, n, tell, keep)
@@ -213,9 +229,7 @@ class Solver:
 
     async def _measured(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
         """Best-of-N, really run, in what is left of the deadline and under a budget of its own."""
-        tokens = BASELINE.n * task.question.sampling.max_tokens
-        own = Ledger(Budget(tokens, None, max(0, int(1000 * ledger.seconds_left))))
-        drawn = Record()
+        own, drawn = ledger.aside(_measuring(task)), Record()
         try:
             solution = await self._run(BASELINE, task.question, own, drawn)
         except DeadlineExceeded:
@@ -225,6 +239,11 @@ class Solver:
             record.warnings.append("The measured baseline was cut short; raise deadline_ms.")
         answer = solution.path.answer
         return _baseline("measured", own.policy, own.verifier, ledger.computed, answer)
+
+
+def _measuring(task: Task) -> int:
+    """Tokens that measuring the baseline may generate."""
+    return BASELINE.n * task.question.sampling.max_tokens
 
 
 def _estimated(record: Record, spent: int) -> Baseline:

@@ -23,14 +23,14 @@ EFFORTS: dict[Effort, int] = {
 SHORTEST, ROOMY = 512, 2048  # tokens of one path
 
 
-def task(asked: Asked) -> Task:
+def task(asked: Asked, deadline_ms: int) -> Task:
     knobs = asked.surefoot
     most = budget(asked)
     form: Form = "steps" if is_problem(asked.turns[-1].content) else "free"
     return Task(
         question=Question(asked.turns, sampling(asked, most), form=form),
         strategy=knobs.strategy,
-        budget=Budget(most, knobs.budget.max_compute_tokens, knobs.budget.deadline_ms),
+        budget=Budget(most, knobs.budget.max_compute_tokens, deadline_ms),
         baseline=knobs.baseline,
     )
 
