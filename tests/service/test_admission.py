@@ -58,9 +58,7 @@ def test_one_request_larger_than_the_queue_may_wait_in_it_alone() -> None:
         enter(admission, tokens=1)
 
 
-def test_who_cannot_begin_before_its_deadline_is_refused_and_told_how_long_to_wait() -> (
-    None
-):
+def test_who_cannot_begin_before_its_deadline_is_refused_and_told_how_long_to_wait() -> None:
     admission = Admission(1, 1_000_000)
     first = enter(admission)
     assert first.began is not None
