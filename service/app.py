@@ -65,6 +65,7 @@ def create_app(
             grader.close()
             await queue.close()
             await engine.close()
+            await quotas.close()
 
     app = DocumentedAPI(
         title="Surefoot",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from limits.aio.storage import Storage
+from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
@@ -125,6 +126,11 @@ class Quotas:
             await self._add(reserved.key, DAY, used - reserved.tokens)
         except QuotasUnavailable:
             log.error("%d reserved tokens could not be returned", reserved.tokens - used)
+
+    async def close(self) -> None:
+        bridge = getattr(self._store, "bridge", None)
+        if isinstance(bridge, RedispyBridge):
+            await bridge.storage.aclose()
 
     async def _add(self, key: str, seconds: int, amount: int) -> int:
         try:

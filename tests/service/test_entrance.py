@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.tenants import Tenant
 
 SUM = "What is 3 and 4 and 5 and 6?"
-ROUTES = {
+ROUTES: dict[str, dict[str, Any]] = {
     "/solve": {"problem": SUM},
     "/v1/chat/completions": {"model": "surefoot-single", "messages": TURNS},
     "/v1/responses": {"model": "surefoot-single", "input": SUM},
