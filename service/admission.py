@@ -15,6 +15,8 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.errors import Overloaded, ShuttingDown
@@ -91,6 +93,7 @@ class Admission:
         self._clock = 0.0
         self._kinds: dict[str, Lately] = {}
         self._all = Lately()
+        self._visitors = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -101,6 +104,11 @@ class Admission:
     @property
     def queued_tokens(self) -> float:
         return sum(line.tokens for line in self._lines.values())
+
+    def demand_open(self) -> None:
+        """Raises `ShuttingDown`."""
+        if self.closed:
+            raise _closing()
 
     def demand_room(self, tenant: Tenant) -> None:
         """Raises what `enter` would for a request of the usual size; it is not read yet."""
@@ -120,7 +128,6 @@ class Admission:
         place = Place(line, kind, tokens)
         line.places.append(place)
         line.tokens += tokens
-        self._empty.clear()
         self._next()
         return place
 
@@ -135,8 +142,6 @@ class Admission:
             place.line.running -= place.tokens
             self.running -= 1
         self._next()
-        if not self.running and not self.waiting:
-            self._empty.set()
 
     def close(self) -> None:
         """Let nobody in any more; those that wait are sent away."""
@@ -145,8 +150,20 @@ class Admission:
             for place in line.places:
                 place.dismiss()
 
+    @contextmanager
+    def visitor(self) -> Iterator[None]:
+        """Someone is inside, or at the door."""
+        self._visitors += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._visitors -= 1
+            if not self._visitors:
+                self._empty.set()
+
     async def emptied(self) -> None:
-        """Return when nobody waits or runs."""
+        """Return when nobody is inside."""
         await self._empty.wait()
 
     def _learn(self, kind: str, tokens: int, seconds: float) -> None:
@@ -160,8 +177,7 @@ class Admission:
         return line
 
     def _demand(self, line: Line, tokens: float, within: float) -> None:
-        if self.closed:
-            raise _closing()
+        self.demand_open()
         if self.running < self._at_once:
             return
         wait = self._wait(line)

@@ -123,6 +123,7 @@ def _run(settings: Settings) -> None:
     import uvicorn
 
     from service.app import create_app, load, load_keeper
+    from service.serving import Server
 
     logging.basicConfig(level=logging.ERROR)
 
@@ -130,10 +131,9 @@ def _run(settings: Settings) -> None:
         with _listening(settings) as listener:
             keeper = load_keeper(settings)
             app = create_app(*await load(settings), keeper, settings)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await Server(app, settings.grace).serve(sockets=[listener])
 
     factory = uvicorn.Config("", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -18,7 +18,7 @@ from service.engines import base
 from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
 from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, checked, unmetered
 
-Limit = Literal["token_budget", "compute_budget", "deadline"]
+Limit = Literal["token_budget", "compute_budget", "deadline", "shutdown"]
 
 
 class BudgetExhausted(Exception):

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Milliseconds that a request has, if it says nothing else."""
     deadline_most_ms: int = Field(default=600_000, ge=1, le=86_400_000)
     """Milliseconds that a request may ask for at the most."""
+    grace: float = Field(default=25.0, ge=0, le=3600)
+    """Seconds that running solves have to end once the service is told to."""
     quotas: SecretStr = SecretStr("memory://")
     """Where requests and tokens are counted: memory://, or the URL of a Redis for all replicas."""
     requests_per_minute: int | None = Field(default=None, ge=1)

@@ -22,6 +22,7 @@ StopReason = Literal[
     "token_budget",
     "compute_budget",
     "deadline",
+    "shutdown",  # the service had to end
 ]
 
 

@@ -3,16 +3,18 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from service.curfew import Curfew, TimeIsUp
 from service.engines.base import Backend, Usage
 from service.errors import (
     DeadlineExceeded,
     EngineUnavailable,
     InvalidRequest,
     ServiceError,
+    ShuttingDown,
     VerifierUnavailable,
 )
 from service.events import Listener
@@ -116,6 +118,7 @@ class Solver:
     engine: Backend
     verifier: VerifierBackend
     grader: Grader
+    curfew: Curfew = field(default_factory=Curfew)
 
     async def solve(
         self, task: Task, tell: Listener, keep: Keep = unkept, ledger: Ledger | None = None
@@ -204,17 +207,15 @@ class Solver:
             begins_turns=self.engine.begins_turns,
             threshold=self.verifier.threshold,
         )
-        limit = asyncio.timeout(ledger.seconds_left)
         try:
-            async with limit:
+            async with self.curfew.until(ledger.seconds_left):
                 solution = await strategy.solve(attempt)
             return replace(solution, stop_reason=ledger.exhausted or solution.stop_reason)
         except BudgetExhausted as error:
             return _best(record, error.limit)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return _best(record, ledger.exhaust("deadline").limit)
+        except TimeIsUp:
+            over: Limit = "shutdown" if self.curfew.rung else "deadline"
+            return _best(record, ledger.exhaust(over).limit)
         except VerifierError as error:
             raise _unavailable() from error
 
@@ -232,7 +233,7 @@ class Solver:
         own, drawn = ledger.aside(_measuring(task)), Record()
         try:
             solution = await self._run(BASELINE, task.question, own, drawn)
-        except DeadlineExceeded:
+        except (DeadlineExceeded, ShuttingDown):
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None
         if own.exhausted:
@@ -272,6 +273,8 @@ def _best(record: Record, limit: Limit) -> Solution:
 
 
 def _nothing(limit: Limit) -> ServiceError:
+    if limit == "shutdown":
+        return ShuttingDown("The service is shutting down; try again in a moment, or elsewhere.")
     if limit == "deadline":
         return DeadlineExceeded("The deadline passed before a word was written; raise deadline_ms.")
     return InvalidRequest(

@@ -26,7 +26,7 @@ from service.traces.trace import Origin, Trace
 from service.traces.tracing import traced
 from service.wire import Reply
 
-LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline")
+LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline", "shutdown")
 
 Teller = Callable[[tuple[int, str]], None]
 """Hears the reasoning of each choice as it grows."""

@@ -49,7 +49,7 @@ class Visit:
     async def knock(self) -> None:
         """Raises what there is against any request of this caller's."""
         self._tenant = await caller(self._request)
-        self._admission.demand_room(self._tenant)
+        self.admission.demand_room(self._tenant)
         await self._quotas.count(self._tenant, self._tell)
 
     def deadline_ms(self, asked: int | None, param: str) -> int:
@@ -71,7 +71,7 @@ class Visit:
         most, self._ledger = task.most_tokens, Ledger(task.budget, self._began)
         self._reserved = await self._quotas.reserve(self._tenant, most, self._tell)
         within = self._ledger.seconds_left
-        self._place = self._admission.enter(self._tenant, task.strategy.name, most, within)
+        self._place = self.admission.enter(self._tenant, task.strategy.name, most, within)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Ledger]:
@@ -95,7 +95,7 @@ class Visit:
         place, self._place = self._place, None
         reserved, self._reserved = self._reserved, None
         if place and self._ledger:
-            self._admission.leave(place, self._ledger.computed_in_all)
+            self.admission.leave(place, self._ledger.computed_in_all)
         if reserved and self._ledger:
             await self._quotas.settle(reserved, self._ledger.generated_in_all)
 
@@ -110,7 +110,7 @@ class Visit:
         return sending
 
     @property
-    def _admission(self) -> Admission:
+    def admission(self) -> Admission:
         admission: Admission = self._request.app.state.admission
         return admission
 
@@ -145,10 +145,11 @@ class SolvingRoute(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         visit = request.state.visit = Visit(request)
-        try:
-            await super().handle(scope, receive, visit.headed(send))
-        finally:
-            await visit.leave()
+        with visit.admission.visitor():
+            try:
+                await super().handle(scope, receive, visit.headed(send))
+            finally:
+                await visit.leave()
 
 
 def visit(request: Request, timeout_ms: Milliseconds = None) -> Visit:
