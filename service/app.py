@@ -51,7 +51,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
-        app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
+        app.state.solver = Solver(engine, queue, grader, given.verifier_down == "degrade")
+        app.state.keeper = keeper
         app.state.settings, app.state.since = given, int(time.time())
         app.state.admission = Admission(given.concurrency, given.queue_tokens)
         app.state.quotas = quotas

@@ -16,6 +16,7 @@ from typing import Literal
 
 from service.engines import base
 from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
+from service.errors import EngineError
 from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, checked, unmetered
 
 Limit = Literal["token_budget", "compute_budget", "deadline", "shutdown"]
@@ -155,9 +156,12 @@ class Ledger:
             self._holds.remove(hold)
 
     def record(self, usage: Usage, hold: Hold) -> None:
+        """Raises `EngineError` if that cannot be, for it was granted less."""
         self.policy += usage
         hold.tokens -= usage.completion
         hold.compute -= usage.computed
+        if usage.completion < 0 or hold.tokens < 0:
+            raise EngineError("The engine counts other tokens than it was granted; see its log.")
 
     def enter(self, call: Call) -> None:
         """Take down a call that is over; its policy tokens have been recorded as they came."""

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     """Base URL of the OpenAI-compatible server (remote)."""
     engine_key: SecretStr = SecretStr("")
     """Key for that server."""
+    verifier_down: Literal["fail", "degrade"] = "fail"
+    """What a solve comes to without a verifier that answers: an error, or the answer that most of
+    its paths share, unverified."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
     """Threads llama.cpp computes with."""
     traces: SecretStr = SecretStr("sqlite:///~/.local/share/surefoot/traces.db")

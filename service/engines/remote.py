@@ -81,6 +81,11 @@ def _again(error: Exception) -> bool | float:
     return True
 
 
+def _odds(gap: float) -> float:
+    """The logistic function; a server may call what cannot be -9999, or worse."""
+    return (1 + math.tanh(gap / 2)) / 2
+
+
 def _plain(prompt: Prompt) -> Prompt:
     """The prompt with no control tokens in its texts; a verifier's query has none, but markers."""
     messages = tuple(replace(turn, content=neutralise(turn.content)) for turn in prompt.messages)
@@ -202,7 +207,7 @@ class RemoteEngine:
             raise VerifierError(f"{self.name} names no log-probability of {pairs}")
         least = min(logs.values())
         gaps = (logs.get(yes, least) - logs.get(no, least) for yes, no in pairs)
-        return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), cost)
+        return Reading(tuple(_odds(gap) for gap in gaps), cost)
 
     async def _named(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """What asks vLLM for the log-probabilities of these tokens, likely or not."""
