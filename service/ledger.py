@@ -200,7 +200,9 @@ class MeteredEngine:
                     raise
                 return done + [_refused(index, watch) for index in range(start, len(prompts))]
             wave = prompts[start : start + count]
-            granted = replace(base.at(sampling, start), max_tokens=tokens)
+            granted = replace(
+                base.at(sampling, start), max_tokens=tokens, seconds=self.ledger.seconds_left
+            )
             compute = sum(weights[start : start + count]) + tokens * count
             done += await self._run(wave, granted, compute, _shifted(watch, start))
             short = tokens < sampling.max_tokens or self.ledger.tokens_left < 1

@@ -36,6 +36,7 @@ SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
 END = -1  # between the tokens of two prompts
+ANY = -1  # a slot of the server's choice
 
 
 class LlamaCppEngine:
@@ -124,6 +125,7 @@ class LlamaCppEngine:
         }
         with self._slots.taken(Held(tokens, self._reading)) as slot:
             reply = await self._post("/completion", request | {"id_slot": slot})
+            self._slots.hold(reply["id_slot"], Held(tokens, self._reading))
         cost = Cost(reply["timings"]["prompt_n"] + reply["tokens_predicted"], 1)
         meter(cost)
         tops = reply["completion_probabilities"][0]["top_probs"]
@@ -148,13 +150,13 @@ class LlamaCppEngine:
             "return_tokens": True,
             "lora": _scaled(0.0),
         }
-        if len(samples) > 1:  # the server spreads them over slots of its choice
-            return await self._follow(request, samples)
-        with self._slots.taken(Held(tokens)) as slot:
+        with self._slots.taken(Held(tokens), len(samples)) as slot:
             try:
                 await self._follow(request | {"id_slot": slot}, samples)
             finally:
-                self._slots.hold(slot, Held(tokens + samples[0].tokens))
+                for sample in samples:
+                    where = slot if sample.slot is None else sample.slot
+                    self._slots.hold(where, Held(tokens + sample.tokens))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -259,13 +261,25 @@ class Slots:
     def __init__(self) -> None:
         self._cached = {slot: Held() for slot in range(SLOTS)}
         self._busy: set[int] = set()
+        self._loose = 0  # calls in slots of the server's choice
 
     @contextmanager
-    def taken(self, wanted: Held) -> Iterator[int]:
-        """The free slot with most of the tokens; the longest unused one where none has half."""
+    def taken(self, wanted: Held, samples: int = 1) -> Iterator[int]:
+        """The free slot with most of the tokens; the longest unused one where none has half.
+
+        -1, the server's own choice, for several samples, which it spreads over slots, and while
+        such a choice is not known: a call that is sent to a slot in use waits for it.
+        """
         free = [slot for slot in self._cached if slot not in self._busy]
-        if not free:
-            yield -1
+        if samples > 1 or self._loose or not free:
+            self._loose += 1
+            try:
+                yield ANY
+            except BaseException:
+                self.hold(ANY, Held())
+                raise
+            finally:
+                self._loose -= 1
             return
         slot = max(free, key=lambda slot: wanted.shared(self._cached[slot]))
         if 2 * wanted.shared(self._cached[slot]) < len(wanted.tokens):
@@ -278,8 +292,11 @@ class Slots:
             self._busy.discard(slot)
 
     def hold(self, slot: int, held: Held) -> None:
+        """Where it is not known which slot that was, no free one is known any more."""
         if self._cached.pop(slot, None) is not None:
             self._cached[slot] = held  # behind all others: the one used last
+        else:
+            self._cached |= {each: Held() for each in self._cached if each not in self._busy}
 
 
 @dataclass(slots=True)
@@ -294,6 +311,7 @@ class Sample:
     tokens: list[int] = field(default_factory=list)
     stopped: bool = False
     done: bool = False
+    slot: int | None = None
 
     @property
     def live(self) -> bool:
@@ -309,6 +327,7 @@ class Sample:
             usage += Usage(prompt=prompt, cached=cached, calls=1)
         self.stopped |= not self.told("" if self.stopped else chunk["content"], usage)
         if chunk["stop"]:
+            self.slot = chunk["id_slot"]
             self.end("length" if chunk["stop_type"] == "limit" else "stop")
 
     def end(self, finish: Finish = "aborted") -> None:

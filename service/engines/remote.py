@@ -29,6 +29,7 @@ from verifier.steps import neutralise
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
 _DROPPED = (httpx2.NetworkError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError)
+TIMEOUT = "x-request-timeout-ms"
 _FOREIGN = (httpx2.HTTPError, ValidationError)
 _TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length", re.IGNORECASE)
 
@@ -223,7 +224,8 @@ class RemoteEngine:
         path, body = await self._request(_plain(prompt), sampling)
         going, ending = True, None
         try:
-            async with aclosing(await self._patiently(self._send, "POST", path, body)) as response:
+            sent = self._patiently(self._send, "POST", path, body, sampling.seconds)
+            async with aclosing(await sent) as response:
                 async for event in httpx2.EventSource(response):
                     if event.data in ("", "[DONE]"):
                         continue  # to the end: a connection that was not read out is not used again
@@ -246,7 +248,8 @@ class RemoteEngine:
         prefix = prompt.prefix
         if prefix and not self.begins_turns:
             raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
-        body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}
+        drawn = asdict(replace(sampling, seconds=None))
+        body = {name: value for name, value in drawn.items() if value not in (None, ())}
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
@@ -266,8 +269,11 @@ class RemoteEngine:
         except _FOREIGN as error:
             raise self._ours(error) from error
 
-    async def _send(self, method: str, path: str, body: object) -> httpx2.Response:
-        request = self._client.build_request(method, path, json=body)
+    async def _send(
+        self, method: str, path: str, body: object, seconds: float | None = None
+    ) -> httpx2.Response:
+        left = {} if seconds is None else {TIMEOUT: str(max(1, int(1000 * seconds)))}
+        request = self._client.build_request(method, path, json=body, headers=left)
         response = await self._client.send(request, stream=True)
         if not response.is_success:
             await response.aread()
