@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from service.admission import Admission
 from service.catalogue import Catalogue
 from service.checkpoint import Checkpoint
 from service.engines.base import Backend
@@ -20,6 +21,7 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.engines.vllm import VllmEngine
 from service.errors import StartupError
 from service.machine import Machine
+from service.quotas import Quotas
 from service.routes import chat, failures, health, ids, models, responses, solve, traces
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
@@ -41,17 +43,28 @@ POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 PSV, JUDGE = "psv", "judge"
 
 
-def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None = None) -> FastAPI:
+def create_app(
+    engine: Backend,
+    verifier: VerifierBackend,
+    keeper: Keeper | None = None,
+    settings: Settings | None = None,
+) -> FastAPI:
     """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
 
-    It closes them when it ends.
+    It closes them when it ends. Of the settings it takes what callers may have.
     """
+
+    given = settings or Settings()
+    quotas = Quotas(given.quotas.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
-        app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
-        app.state.since = int(time.time())
+        app.state.solver = Solver(engine, queue, grader, given.verifier_down == "degrade")
+        app.state.keeper = keeper
+        app.state.settings, app.state.since = given, int(time.time())
+        app.state.admission = Admission(given.concurrency, given.queue_tokens)
+        app.state.quotas = quotas
         if keeper:
             keeper.start()
         try:
@@ -62,6 +75,7 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
             grader.close()
             await queue.close()
             await engine.close()
+            await quotas.close()
 
     app = DocumentedAPI(
         title="Surefoot",

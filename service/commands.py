@@ -140,17 +140,17 @@ def _run(settings: Settings) -> None:
     import uvicorn
 
     from service.app import create_app, load, load_keeper
+    from service.serving import Server
 
     logging.basicConfig(level=logging.ERROR)
 
     async def main() -> None:
         with _listening(settings) as listener:
             keeper = load_keeper(settings)
-            app = create_app(*await load(settings), keeper)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+            app = create_app(*await load(settings), keeper, settings)
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await Server(app, settings.grace).serve(sockets=[listener])
 
     factory = uvicorn.Config("", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -7,9 +7,15 @@
     │   ├── UnsupportedValue      400   a field's value that is not among those served
     │   ├── UnsupportedContent    400   a part of a message that is no text
     │   ├── ContextLengthExceeded 400
+    │   ├── BudgetTooLarge        400   more than the tenant may ever have at once
     │   ├── BodyTooLarge          413
     │   └── NotFound              404   there is no such thing, or it is another's
     │       └── ModelNotFound     404
+    ├── RateLimited               429   more requests than the tenant may make now; worth a retry
+    │   ├── Overloaded            429   more than the service can do now; worth a retry
+    │   └── QuotaExhausted        429   the tenant's tokens are spent, for long
+    ├── ShuttingDown              503   the service is about to end; worth a retry
+    ├── QuotasUnavailable         503   the store of quotas does not answer; worth a retry
     ├── EngineError               502   the engine answered, with nonsense or a refusal
     │   └── EngineUnavailable     503   the engine does not answer; worth a retry
     ├── VerifierUnavailable       503   the verifier does not answer; worth a retry
@@ -27,11 +33,18 @@ class ServiceError(Exception):
     type = "server_error"
     code = "server_error"
     retryable = False
+    """Whether the same request may succeed later, with nothing paid twice."""
+    retry_after = 5
+    """Seconds until then."""
 
-    def __init__(self, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, param: str | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class InvalidRequest(ServiceError):
@@ -60,6 +73,10 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class BudgetTooLarge(InvalidRequest):
+    code = "budget_too_large"
+
+
 class BodyTooLarge(InvalidRequest):
     status = 413
     code = "body_too_large"
@@ -72,6 +89,35 @@ class NotFound(InvalidRequest):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class RateLimited(ServiceError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    retryable = True
+
+
+class Overloaded(RateLimited):
+    code = "engine_overloaded"
+
+
+class QuotaExhausted(RateLimited):
+    code = "insufficient_quota"
+    retryable = False
+
+
+class ShuttingDown(ServiceError):
+    status = 503
+    code = "shutting_down"
+    retryable = True
+
+
+class QuotasUnavailable(ServiceError):
+    status = 503
+    type = "store_error"
+    code = "quotas_unavailable"
+    retryable = True
 
 
 class EngineError(ServiceError):

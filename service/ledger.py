@@ -6,6 +6,8 @@ engine tells them, so a call that is cancelled has paid for what it generated. O
 is an entry, and the entries add up to the totals.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +16,10 @@ from typing import Literal
 
 from service.engines import base
 from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
-from verifier.scoring import Chain, Cost, Verdict, VerifierBackend, checked
+from service.errors import EngineError
+from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, checked, unmetered
 
-Limit = Literal["token_budget", "compute_budget", "deadline"]
+Limit = Literal["token_budget", "compute_budget", "deadline", "shutdown"]
 
 
 class BudgetExhausted(Exception):
@@ -61,19 +64,22 @@ class Call:
 
 
 class Ledger:
-    def __init__(self, budget: Budget) -> None:
+    """Of one request; `since` is when it came, by the monotonic clock, if that was not just now."""
+
+    def __init__(self, budget: Budget, since: float | None = None) -> None:
         self.budget = budget
         self.policy = Usage()
         self.verifier = Cost()
         self.wasted = 0
         self.exhausted: Limit | None = None
         self.calls: list[Call] = []
-        self._began = time.monotonic()
+        self._began = time.monotonic() if since is None else since
+        self._asides: list[Ledger] = []
         self._holds: list[Hold] = []
 
     @property
     def seconds(self) -> float:
-        """Since the solve began."""
+        """Since the request came."""
         return time.monotonic() - self._began
 
     @property
@@ -86,6 +92,15 @@ class Ledger:
         return self.policy.computed + self.verifier.tokens
 
     @property
+    def computed_in_all(self) -> int:
+        """With what was computed beside the budget."""
+        return self.computed + sum(aside.computed for aside in self._asides)
+
+    @property
+    def generated_in_all(self) -> int:
+        return self.policy.completion + sum(aside.policy.completion for aside in self._asides)
+
+    @property
     def tokens_left(self) -> int:
         held = sum(hold.tokens for hold in self._holds)
         return self.budget.max_tokens - self.policy.completion - held
@@ -95,6 +110,12 @@ class Ledger:
         if self.budget.max_compute_tokens is None:
             return float("inf")
         return self.budget.max_compute_tokens - self.computed - sum(h.compute for h in self._holds)
+
+    def aside(self, max_tokens: int) -> Ledger:
+        """A ledger for what is not of this budget, but of this request and its time."""
+        milliseconds = max(0, int(1000 * self.seconds_left))
+        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds)))
+        return self._asides[-1]
 
     def grant(self, weights: Sequence[int], ask: int) -> tuple[int, int]:
         """How many of the prompts may run now, and how many tokens each may generate.
@@ -139,9 +160,12 @@ class Ledger:
             self._holds.remove(hold)
 
     def record(self, usage: Usage, hold: Hold) -> None:
+        """Raises `EngineError` if that cannot be, for it was granted less."""
         self.policy += usage
         hold.tokens -= usage.completion
         hold.compute -= usage.computed
+        if usage.completion < 0 or hold.tokens < 0:
+            raise EngineError("The engine counts other tokens than it was granted; see its log.")
 
     def enter(self, call: Call) -> None:
         """Take down a call that is over; its policy tokens have been recorded as they came."""
@@ -181,7 +205,9 @@ class MeteredEngine:
                     raise
                 return done + [_refused(index, watch) for index in range(start, len(prompts))]
             wave = [replace(each, session=self.session) for each in prompts[start : start + count]]
-            granted = replace(base.at(sampling, start), max_tokens=tokens)
+            granted = replace(
+                base.at(sampling, start), max_tokens=tokens, seconds=self.ledger.seconds_left
+            )
             compute = sum(weights[start : start + count]) + tokens * count
             done += await self._run(wave, granted, compute, _shifted(watch, start))
             short = tokens < sampling.max_tokens or self.ledger.tokens_left < 1
@@ -237,16 +263,23 @@ class MeteredVerifier:
     ledger: Ledger
     session: str = ""
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        ledger, began, most = self.ledger, self.ledger.seconds, 0
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
         chains = [replace(chain, session=self.session) for chain in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))
             if most > ledger.compute_left:
                 raise ledger.refuse("compute_budget")
+
+        def record(cost: Cost) -> None:
+            nonlocal spent
+            spent += cost
+            meter(cost)
+
         with ledger.hold(0, most):
-            verdicts = checked(chains, await self.backend.score(chains))
-        cost = sum((verdict.cost for verdict in verdicts), Cost())
-        ledger.enter(Call("verifier", len(chains), began, ledger.seconds - began, verifier=cost))
-        return verdicts
+            try:
+                return checked(chains, await self.backend.score(chains, record))
+            finally:
+                seconds = ledger.seconds - began
+                ledger.enter(Call("verifier", len(chains), began, seconds, verifier=spent))

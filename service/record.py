@@ -6,8 +6,7 @@ from statistics import fmean
 
 from service import events
 from service.engines.base import Usage
-from service.ledger import Limit
-from service.solution import Path, Solution
+from service.solution import Path, Solution, StopReason
 from verifier.answers import Grader
 from verifier.scoring import Cost
 
@@ -76,8 +75,8 @@ class Record:
             case events.TextWritten() | events.StepWritten():
                 pass
 
-    def best(self, limit: Limit) -> Solution | None:
-        """The best path seen when a limit ended the solve; None if there is none at all."""
+    def best(self, reason: StopReason) -> Solution | None:
+        """The best path seen when the solve had to end; None if there is none at all."""
         seen = self.finds
         if not seen:
             return None
@@ -86,7 +85,21 @@ class Record:
             key=lambda it: (it.verified, it.path.answer is not None, it.path.score("last") or 0.0),
         )
         score = find.path.score("last") if find.path.steps else None
-        return Solution(find.path, find.verified, score, limit)
+        return Solution(find.path, find.verified, score, reason)
+
+    async def majority(self, grader: Grader) -> Solution | None:
+        """The answer that most samples share, each as it was last written; None if there is none.
+
+        Its score is its share of them. Ties go to the answer that came first.
+        """
+        last = {path.sample: path for path in (find.path for find in self._seen.values())}
+        voters = [path for path in last.values() if path.answer is not None]
+        if not voters:
+            return None
+        groups = await grader.group([path.said for path in voters])
+        winner = max(groups, key=groups.count)
+        share = groups.count(winner) / len(last)
+        return Solution(voters[groups.index(winner)], False, share, "verifier_lost")
 
     @property
     def finds(self) -> Sequence[Find]:

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     samples_together: int = Field(default=16, ge=1, le=64)
     """Samples of one question that share a replica and its prefill (remote, behind a router); a
     larger Best-of-N goes to more replicas."""
+    verifier_down: Literal["fail", "degrade"] = "fail"
+    """What a solve comes to without a verifier that answers: an error, or the answer that most of
+    its paths share, unverified."""
     threads: int = Field(default=len(os.sched_getaffinity(0)), ge=1, le=1024)
     """Threads llama.cpp computes with, and vLLM where it has no GPU."""
     vllm_context: int = Field(default=16_384, ge=256)
@@ -72,6 +75,22 @@ class Settings(BaseSettings):
     """Megabytes of traces kept at the most; the newest stay."""
     traces_content: bool = True
     """Whether the texts of questions, steps and answers are kept, or the numbers alone."""
+    concurrency: int = Field(default=64, ge=1, le=10_000)
+    """Requests that are solved at once; the others wait."""
+    queue_tokens: int = Field(default=262_144, ge=1)
+    """Tokens that the waiting requests of one tenant are estimated at, at the most."""
+    deadline_ms: int = Field(default=120_000, ge=1, le=86_400_000)
+    """Milliseconds that a request has, if it says nothing else."""
+    deadline_most_ms: int = Field(default=600_000, ge=1, le=86_400_000)
+    """Milliseconds that a request may ask for at the most."""
+    grace: float = Field(default=25.0, ge=0, le=3600)
+    """Seconds that running solves have to end once the service is told to."""
+    quotas: SecretStr = SecretStr("memory://")
+    """Where requests and tokens are counted: memory://, or the URL of a Redis for all replicas."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests a minute of a caller without a key; empty: no limit."""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """Tokens a day that may be generated for a caller without a key; empty: no limit."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
 

@@ -30,6 +30,9 @@ StopReason = Literal[
     "token_budget",
     "compute_budget",
     "deadline",
+    "shutdown",  # the service had to end
+    "engine_lost",  # the engine failed behind the first path
+    "verifier_lost",  # the verifier failed, and by the settings the majority answers
 ]
 
 

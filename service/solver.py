@@ -3,16 +3,19 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
+from service.curfew import Curfew, TimeIsUp
 from service.engines.base import Backend, Usage
 from service.errors import (
     DeadlineExceeded,
+    EngineError,
     EngineUnavailable,
     InvalidRequest,
     ServiceError,
+    ShuttingDown,
     VerifierUnavailable,
 )
 from service.events import Listener
@@ -43,6 +46,12 @@ class Task:
     strategy: Strategy
     budget: Budget
     baseline: Literal["none", "estimate", "measure"]
+
+    @property
+    def most_tokens(self) -> int:
+        """All that may be generated: the budget, and beside it a baseline that is measured."""
+        beside = _measuring(self) if self.baseline == "measure" else 0
+        return self.budget.max_tokens + beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +119,26 @@ class Solver:
     engine: Backend
     verifier: VerifierBackend
     grader: Grader
+    degrades: bool = False
+    """Whether a solve whose verifier fails returns what most of its paths say, unverified."""
+    curfew: Curfew = field(default_factory=Curfew)
 
-    async def solve(self, task: Task, tell: Listener, keep: Keep = unkept) -> Report:
-        """Raises `ServiceError`; a limit reached is no error while there is a path to return."""
-        return await self._solve(task, Ledger(task.budget), tell, keep)
+    async def solve(
+        self, task: Task, tell: Listener, keep: Keep = unkept, ledger: Ledger | None = None
+    ) -> Report:
+        """Raises `ServiceError`; a limit reached is no error while there is a path to return.
+
+        The ledger, if there is one already, is of the task's budget.
+        """
+        return await self._solve(task, ledger or Ledger(task.budget), tell, keep)
 
     async def answers(
-        self, task: Task, n: int, tell: Callable[[int], Listener], keep: Keep = unkept
+        self,
+        task: Task,
+        n: int,
+        tell: Callable[[int], Listener],
+        keep: Keep = unkept,
+        ledger: Ledger | None = None,
     ) -> Sequence[Report]:
         """Up to n answers under one budget, each told to a listener of its own.
 
@@ -124,7 +146,7 @@ class Solver:
         another is run again with other seeds. There are fewer where samples agree or the budget
         ends. The baseline is that of the first. Raises what `solve` does.
         """
-        first = await self.solve(task, tell(0), keep)
+        first = await self.solve(task, tell(0), keep, ledger)
         if first.record.candidates:
             return await self._differing(first, n)
         return await self._again(first, n, tell, keep)
@@ -188,19 +210,25 @@ class Solver:
             begins_turns=self.engine.begins_turns,
             threshold=self.verifier.threshold,
         )
-        limit = asyncio.timeout(ledger.seconds_left)
         try:
-            async with limit:
+            async with self.curfew.until(ledger.seconds_left):
                 solution = await strategy.solve(attempt)
             return replace(solution, stop_reason=ledger.exhausted or solution.stop_reason)
         except BudgetExhausted as error:
             return _best(record, error.limit)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return _best(record, ledger.exhaust("deadline").limit)
+        except TimeIsUp:
+            over: Limit = "shutdown" if self.curfew.rung else "deadline"
+            return _best(record, ledger.exhaust(over).limit)
         except VerifierError as error:
+            if self.degrades and (solution := await record.majority(self.grader)):
+                record.warnings.append("The verifier does not answer; nothing was verified.")
+                return solution
             raise _unavailable() from error
+        except EngineError:
+            if (solution := record.best("engine_lost")) is None or not record.drafts:
+                raise
+            record.warnings.append("The engine failed; this is the best path written before.")
+            return solution
 
     async def _baseline(
         self, session: str, task: Task, record: Record, ledger: Ledger
@@ -217,18 +245,21 @@ class Solver:
         self, session: str, task: Task, record: Record, ledger: Ledger
     ) -> Baseline | None:
         """Best-of-N, really run, in what is left of the deadline and under a budget of its own."""
-        tokens = BASELINE.n * task.question.sampling.max_tokens
-        own = Ledger(Budget(tokens, None, max(0, int(1000 * ledger.seconds_left))))
-        drawn = Record()
+        own, drawn = ledger.aside(_measuring(task)), Record()
         try:
             solution = await self._run(session, BASELINE, task.question, own, drawn)
-        except DeadlineExceeded:
+        except (DeadlineExceeded, ShuttingDown):
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None
         if own.exhausted:
             record.warnings.append("The measured baseline was cut short; raise deadline_ms.")
         answer = solution.path.answer
         return _baseline("measured", own.policy, own.verifier, ledger.computed, answer)
+
+
+def _measuring(task: Task) -> int:
+    """Tokens that measuring the baseline may generate."""
+    return BASELINE.n * task.question.sampling.max_tokens
 
 
 def _estimated(record: Record, spent: int) -> Baseline:
@@ -257,6 +288,8 @@ def _best(record: Record, limit: Limit) -> Solution:
 
 
 def _nothing(limit: Limit) -> ServiceError:
+    if limit == "shutdown":
+        return ShuttingDown("The service is shutting down; try again in a moment, or elsewhere.")
     if limit == "deadline":
         return DeadlineExceeded("The deadline passed before a word was written; raise deadline_ms.")
     return InvalidRequest(

@@ -83,4 +83,5 @@ class BudgetShape(Shape):
 
     max_tokens: int = Field(default=8192, ge=1, le=1_000_000)
     max_compute_tokens: int | None = Field(default=None, ge=1, le=10_000_000)
-    deadline_ms: int = Field(default=120_000, ge=1, le=600_000)
+    deadline_ms: int | None = Field(default=None, ge=1, le=86_400_000)
+    """From the request's coming on, its wait in the queue with it. Null: as the service has it."""

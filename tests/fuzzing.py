@@ -17,6 +17,7 @@ BEYOND_A_SCHEMA = (
     "The model's name chooses the strategy; leave this out.",
     "Servers and templates are not chosen by requests.",
     "This goes with stream alone.",
+    "No request has so much time here; ask for less.",
     "Two fields set this limit, and differ; leave one out.",
 )
 

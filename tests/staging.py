@@ -1,4 +1,4 @@
-"""What tests share: a real server in a thread, a script of fixed texts, stated scores."""
+"""What tests share: a real server in a thread or a process, a script of texts, stated scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import random
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +21,12 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.settings import Settings
 from service.traces.keeper import Keeper
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierBackend
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, VerifierBackend, unmetered
+
+SUREFOOT = str(Path(sys.executable).with_name("surefoot"))
+KEEPS_NONE = "SUREFOOT_TRACES=off"  # unless a test says so: a home directory is not for tests
 
 
 @contextmanager
@@ -46,11 +52,27 @@ def service(
     engine: Backend | None = None,
     verifier: VerifierBackend | None = None,
     keeper: Keeper | None = None,
+    settings: Settings | None = None,
 ) -> Iterator[httpx2.Client]:
     """A client of the whole service around an engine, a verifier and a keeper of traces."""
-    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier(), keeper)
+    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier(), keeper, settings)
     with running(app) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
+
+
+@contextmanager
+def serving(
+    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,)
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = ["env", *variables, SUREFOOT, "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert ready is not None
+            yield process, ready[0]
+        finally:
+            process.kill()
 
 
 class Playback:
@@ -77,12 +99,14 @@ class StatedVerifier:
         self.threshold = threshold
         self.chains: list[Chain] = []
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         self.chains += chains
-        return [
+        verdicts = [
             Verdict(tuple(_stated(step) for step in chain.steps), Cost(10 * len(chain.steps), 1))
             for chain in chains
         ]
+        meter(sum((verdict.cost for verdict in verdicts), Cost()))
+        return verdicts
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         return [10 * len(chain.steps) for chain in chains]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from verifier import steps
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Pair = tuple[str, str]
 """A token that says yes and one that says no."""
@@ -44,10 +44,12 @@ class Reader(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         """One reading a query, in order; what one shares with the next is computed once.
 
-        Raises `VerifierError`.
+        What the meter hears adds up to the readings' costs. Raises `VerifierError`.
         """
         ...
 
@@ -101,10 +103,10 @@ class Readout:
         self._calibrate = calibrate
         self._pairs = list(dict.fromkeys((layout.correct, layout.value)))
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         try:
             async with asyncio.TaskGroup() as group:
-                verdicts = [group.create_task(self._score(chain)) for chain in chains]
+                verdicts = [group.create_task(self._score(chain, meter)) for chain in chains]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [verdict.result() for verdict in verdicts]
@@ -125,8 +127,8 @@ class Readout:
         queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
         return [replace(query, session=chain.session) for query in queries]
 
-    async def _score(self, chain: Chain) -> Verdict:
-        readings = await self._reader.read(self._queries(chain), self._pairs)
+    async def _score(self, chain: Chain, meter: Meter) -> Verdict:
+        readings = await self._reader.read(self._queries(chain), self._pairs, meter)
         scores = tuple(self._score_of(reading) for reading in readings)
         return Verdict(chain.known + scores, sum((reading.cost for reading in readings), Cost()))
 

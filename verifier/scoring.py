@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -60,13 +60,24 @@ class Verdict:
     cost: Cost = Cost()
 
 
+Meter = Callable[[Cost], None]
+"""Hears what a call spends as it is spent, so that one that is cancelled or fails is paid for."""
+
+
+def unmetered(_: Cost) -> None:
+    """Nobody counts."""
+
+
 class VerifierError(Exception):
     """The verifier does not answer, or answers nonsense; the message is one sentence."""
 
 
 class Verifier(Protocol):
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        """One verdict a chain, in order. Raises `VerifierError`."""
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        """One verdict a chain, in order; what the meter hears adds up to their costs.
+
+        Raises `VerifierError`.
+        """
         ...
 
 

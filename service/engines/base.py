@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
 
 from service.text import readable
 from verifier.readout import Query
@@ -40,13 +42,18 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw; `max_tokens` is a hard cap on the tokens generated for each prompt."""
+    """How to draw; `max_tokens` is a hard cap on the tokens generated for each prompt.
+
+    `seconds` are left of the request's deadline, when the call is made: of use to an engine that is
+    elsewhere, since here the call is cancelled then.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.95
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    seconds: Annotated[float | None, Field(exclude=True)] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,13 @@ from service.engines import base
 from service.engines.base import Completion, Finish, Prompt, Sampling, Told, Usage, Watch
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, StartupError
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, VerifierError
+from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
 SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
 END = -1  # between the tokens of two prompts
+ANY = -1  # a slot of the server's choice
 
 
 class LlamaCppEngine:
@@ -87,12 +88,14 @@ class LlamaCppEngine:
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
         return [len(tokens) for tokens in await self._tokens(prompts)]
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         """Odds of next tokens, exact: biased alike, they are all that is left to choose from."""
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
             prompts = await self._tokens([base.turns(query) for query in queries])
-            return [await self._read(tokens, words, pairs) for tokens in prompts]
+            return [await self._read(tokens, words, pairs, meter) for tokens in prompts]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
@@ -108,7 +111,7 @@ class LlamaCppEngine:
         self._server = None
 
     async def _read(
-        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair]
+        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair], meter: Meter
     ) -> Reading:
         request = {
             "prompt": tokens,
@@ -122,12 +125,14 @@ class LlamaCppEngine:
         }
         with self._slots.taken(Held(tokens, self._reading)) as slot:
             reply = await self._post("/completion", request | {"id_slot": slot})
+            self._slots.hold(reply["id_slot"], Held(tokens, self._reading))
+        cost = Cost(reply["timings"]["prompt_n"] + reply["tokens_predicted"], 1)
+        meter(cost)
         tops = reply["completion_probabilities"][0]["top_probs"]
         found = {top["id"]: top["prob"] for top in tops}
         yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
         odds = tuple(yes / (yes + no) for yes, no in yes_no)
-        computed = reply["timings"]["prompt_n"] + reply["tokens_predicted"]
-        return Reading(odds, Cost(computed, 1))
+        return Reading(odds, cost)
 
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
         (tokens,) = await self._tokens([prompt])
@@ -145,13 +150,13 @@ class LlamaCppEngine:
             "return_tokens": True,
             "lora": _scaled(0.0),
         }
-        if len(samples) > 1:  # the server spreads them over slots of its choice
-            return await self._follow(request, samples)
-        with self._slots.taken(Held(tokens)) as slot:
+        with self._slots.taken(Held(tokens), len(samples)) as slot:
             try:
                 await self._follow(request | {"id_slot": slot}, samples)
             finally:
-                self._slots.hold(slot, Held(tokens + samples[0].tokens))
+                for sample in samples:
+                    where = slot if sample.slot is None else sample.slot
+                    self._slots.hold(where, Held(tokens + sample.tokens))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -256,13 +261,25 @@ class Slots:
     def __init__(self) -> None:
         self._cached = {slot: Held() for slot in range(SLOTS)}
         self._busy: set[int] = set()
+        self._loose = 0  # calls in slots of the server's choice
 
     @contextmanager
-    def taken(self, wanted: Held) -> Iterator[int]:
-        """The free slot with most of the tokens; the longest unused one where none has half."""
+    def taken(self, wanted: Held, samples: int = 1) -> Iterator[int]:
+        """The free slot with most of the tokens; the longest unused one where none has half.
+
+        -1, the server's own choice, for several samples, which it spreads over slots, and while
+        such a choice is not known: a call that is sent to a slot in use waits for it.
+        """
         free = [slot for slot in self._cached if slot not in self._busy]
-        if not free:
-            yield -1
+        if samples > 1 or self._loose or not free:
+            self._loose += 1
+            try:
+                yield ANY
+            except BaseException:
+                self.hold(ANY, Held())
+                raise
+            finally:
+                self._loose -= 1
             return
         slot = max(free, key=lambda slot: wanted.shared(self._cached[slot]))
         if 2 * wanted.shared(self._cached[slot]) < len(wanted.tokens):
@@ -275,8 +292,11 @@ class Slots:
             self._busy.discard(slot)
 
     def hold(self, slot: int, held: Held) -> None:
+        """Where it is not known which slot that was, no free one is known any more."""
         if self._cached.pop(slot, None) is not None:
             self._cached[slot] = held  # behind all others: the one used last
+        else:
+            self._cached |= {each: Held() for each in self._cached if each not in self._busy}
 
 
 @dataclass(slots=True)
@@ -291,6 +311,7 @@ class Sample:
     tokens: list[int] = field(default_factory=list)
     stopped: bool = False
     done: bool = False
+    slot: int | None = None
 
     @property
     def live(self) -> bool:
@@ -306,6 +327,7 @@ class Sample:
             usage += Usage(prompt=prompt, cached=cached, calls=1)
         self.stopped |= not self.told("" if self.stopped else chunk["content"], usage)
         if chunk["stop"]:
+            self.slot = chunk["id_slot"]
             self.end("length" if chunk["stop_type"] == "limit" else "stop")
 
     def end(self, finish: Finish = "aborted") -> None:

@@ -34,7 +34,7 @@ from service.text import readable
 from verifier.pooling import Rows
 from verifier.prms.prm import Turns
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, VerifierError
+from verifier.scoring import Cost, Meter, VerifierError, unmetered
 from verifier.steps import neutralise
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ HEADS = 1024  # conversations whose tokens are remembered
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
 _DROPPED = (httpx2.NetworkError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError)
+TIMEOUT = "x-request-timeout-ms"
 _FOREIGN = (httpx2.HTTPError, ValidationError)
 _TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length", re.IGNORECASE)
 
@@ -96,6 +97,11 @@ def _again(error: Exception) -> bool | float:
         wait = parsedate_to_datetime(after).timestamp() - time() if "," in after else float(after)
         return wait <= 10 and max(wait, 0.0)
     return True
+
+
+def _odds(gap: float) -> float:
+    """The logistic function; a server may call what cannot be -9999, or worse."""
+    return (1 + math.tanh(gap / 2)) / 2
 
 
 def _plain(prompt: Prompt) -> Prompt:
@@ -218,14 +224,16 @@ class RemoteEngine:
         turns = [(*(m.content for m in prompt.messages), prompt.prefix) for prompt in prompts]
         return [sum(len(neutralise(text).encode()) + 64 for text in turn) for turn in turns]
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         """Odds by vLLM's word, which names any token; elsewhere among the likeliest tokens.
 
         One that is not among them counts as likely as the last of them.
         """
         with self._for_a_verifier("gave no reading"):
             named = await self._named(pairs) if self._server == "vllm" else {}
-            return [await self._read(query, pairs, named) for query in queries]
+            return [await self._read(query, pairs, named, meter) for query in queries]
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.measure([base.turns(query) for query in queries])
@@ -249,19 +257,22 @@ class RemoteEngine:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _read(self, query: Query, pairs: Sequence[Pair], named: dict[str, Any]) -> Reading:
+    async def _read(
+        self, query: Query, pairs: Sequence[Pair], named: dict[str, Any], meter: Meter
+    ) -> Reading:
         sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=1)
         path, body = await self._request(base.turns(query), sampling)
         del body["stream"], body["stream_options"]
         body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
         heard = await self._ask("POST", path, body | named, query.session)
+        cost = Cost(heard.since(Usage()).computed, 1)
+        meter(cost)
         logs = {each.token: each.logprob for each in heard.likely or ()}
         if not all(yes in logs or no in logs for yes, no in pairs):
             raise VerifierError(f"{self.name} names no log-probability of {pairs}")
         least = min(logs.values())
         gaps = (logs.get(yes, least) - logs.get(no, least) for yes, no in pairs)
-        spent = heard.since(Usage())
-        return Reading(tuple(1 / (1 + math.exp(-gap)) for gap in gaps), Cost(spent.computed, 1))
+        return Reading(tuple(_odds(gap) for gap in gaps), cost)
 
     async def _named(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """What asks vLLM for the log-probabilities of these tokens, likely or not."""
@@ -276,7 +287,7 @@ class RemoteEngine:
     async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
         if not self._in_tokens:
             path, body = await self._request(_plain(prompt), sampling)
-            return await self._hear(prompt, path, body, told)
+            return await self._hear(prompt, path, body, told, sampling.seconds)
         return await self._go_on(_plain(prompt), sampling, told)
 
     async def _go_on(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
@@ -286,7 +297,8 @@ class RemoteEngine:
         turn = Turn.begun(prompt.prefix, begun)
         try:
             body |= self._asked(sampling)
-            return await self._hear(prompt, "/v1/completions", body, told, turn)
+            seconds = sampling.seconds
+            return await self._hear(prompt, "/v1/completions", body, told, seconds, turn)
         finally:
             if not sampling.stop:  # text that may be a stop's beginning comes late
                 self._trail.remember(prompt.messages, turn)
@@ -318,12 +330,13 @@ class RemoteEngine:
         path: str,
         body: dict[str, Any],
         told: Told,
+        seconds: float | None,
         turn: Turn | None = None,
     ) -> Completion:
         going, ending = True, None
         try:
-            sent = await self._patiently(self._send, "POST", path, body, prompt.session)
-            async with aclosing(sent) as response:
+            sent = self._patiently(self._send, "POST", path, body, prompt.session, seconds)
+            async with aclosing(await sent) as response:
                 async for event in httpx2.EventSource(response):
                     if event.data in ("", "[DONE]"):
                         continue  # to the end: a connection that was not read out is not used again
@@ -364,7 +377,8 @@ class RemoteEngine:
         return "/v1/chat/completions", body | {"messages": messages}
 
     def _asked(self, sampling: Sampling) -> dict[str, Any]:
-        body = {name: value for name, value in asdict(sampling).items() if value not in (None, ())}
+        drawn = asdict(replace(sampling, seconds=None))
+        body = {name: value for name, value in drawn.items() if value not in (None, ())}
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
@@ -378,11 +392,15 @@ class RemoteEngine:
         except _FOREIGN as error:
             raise self._ours(error) from error
 
-    async def _send(self, method: str, path: str, body: object, session: str) -> httpx2.Response:
+    async def _send(
+        self, method: str, path: str, body: object, session: str, seconds: float | None = None
+    ) -> httpx2.Response:
         # vLLM's log names the call by it
         headers = {"X-Request-Id": f"{request_id.get()}.{next(self._calls)}"}
         if session:
             headers["X-Session-ID"] = session
+        if seconds is not None:
+            headers[TIMEOUT] = str(max(1, int(1000 * seconds)))
         request = self._client.build_request(method, path, json=body, headers=headers)
         response = await self._client.send(request, stream=True)
         if not response.is_success:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, at, unwatched
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Script = Callable[[Prompt, random.Random], str]
 """What follows a prompt's prefix, drawn with the generator given."""
@@ -117,8 +117,10 @@ class ArithmeticVerifier:
 
     name, threshold = "arithmetic", EVEN
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
-        return [self._judge(chain) for chain in chains]
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        verdicts = [self._judge(chain) for chain in chains]
+        meter(sum((verdict.cost for verdict in verdicts), Cost()))
+        return verdicts
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         return [self._weigh(chain) for chain in chains]

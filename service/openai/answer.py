@@ -15,18 +15,18 @@ from typing import Any, Literal
 
 from service.errors import InvalidRequest
 from service.events import Listener
+from service.ledger import Ledger
 from service.openai import usage
 from service.openai.reasoning import Log
 from service.openai.request import Asked
-from service.openai.task import task
 from service.solution import StopReason
-from service.solver import Baseline, Keep, Report, Solver
+from service.solver import Baseline, Keep, Report, Solver, Task
 from service.strategies import prompts
 from service.traces.trace import Origin, Trace
 from service.traces.tracing import traced
 from service.wire import Reply
 
-LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline")
+LIMITS: tuple[StopReason, ...] = ("token_budget", "compute_budget", "deadline", "shutdown")
 
 Teller = Callable[[tuple[int, str]], None]
 """Hears the reasoning of each choice as it grows."""
@@ -91,9 +91,16 @@ class Answer:
     surefoot: Surefoot
 
 
-async def answer(solver: Solver, asked: Asked, tell: Teller, origin: Origin, keep: Keep) -> Answer:
+async def answer(
+    solver: Solver,
+    asked: Asked,
+    wanted: Task,
+    tell: Teller,
+    origin: Origin,
+    keep: Keep,
+    ledger: Ledger | None = None,
+) -> Answer:
     """Solve what is asked; raises `ServiceError` in the words of the request."""
-    wanted = task(asked)
     logs: list[Log] = []
 
     def listener(choice: int) -> Listener:
@@ -101,17 +108,17 @@ async def answer(solver: Solver, asked: Asked, tell: Teller, origin: Origin, kee
         return logs[-1].hear
 
     try:
-        reports = await solver.answers(wanted, asked.choices, listener, keep)
+        reports = await solver.answers(wanted, asked.choices, listener, keep, ledger)
     except InvalidRequest as error:
         raise _worded(error, asked) from error
     for log, report in zip(logs, reports, strict=False):
         log.choose(report.solution)
     texts = [log.text for log in logs] + [""] * len(reports)
     choices = [_choice(r, asked.stops, text) for r, text in zip(reports, texts, strict=False)]
-    ledger = reports[0].ledger
-    call = reports[0].record.first_call(ledger.policy)
+    spent_by = reports[0].ledger
+    call = reports[0].record.first_call(spent_by.policy)
     prompt = await usage.conversation(solver, wanted, call)
-    spent = usage.usage(ledger, prompt, sum(choice.tokens for choice in choices))
+    spent = usage.usage(spent_by, prompt, sum(choice.tokens for choice in choices))
     return Answer(choices, spent, _surefoot(reports, asked, origin))
 
 

@@ -23,7 +23,7 @@ EFFORTS: dict[Effort, int] = {
 SHORTEST, ROOMY = 512, 2048  # tokens of one path
 
 
-def task(asked: Asked) -> Task:
+def task(asked: Asked, deadline_ms: int) -> Task:
     knobs = asked.surefoot
     most = budget(asked)
     instructions = [turn.content for turn in asked.turns if turn.role == "system"]
@@ -31,7 +31,7 @@ def task(asked: Asked) -> Task:
     return Task(
         question=Question(asked.turns, sampling(asked, most), form=form),
         strategy=knobs.strategy,
-        budget=Budget(most, knobs.budget.max_compute_tokens, knobs.budget.deadline_ms),
+        budget=Budget(most, knobs.budget.max_compute_tokens, deadline_ms),
         baseline=knobs.baseline,
     )
 

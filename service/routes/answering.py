@@ -13,10 +13,14 @@ from service.errors import ServiceError
 from service.openai import names
 from service.openai.answer import Answer, Piece, Stamp, Teller, answer
 from service.openai.request import Asked
+from service.openai.task import task
+from service.routes.entrance import Visiting
 from service.routes.failures import envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
+
+DEADLINE = "surefoot.budget.deadline_ms"
 
 
 class Pieces(Protocol):
@@ -38,6 +42,7 @@ class Answering:
     request: Request
     origin: CameBy
     keep: Keeping
+    visit: Visiting
 
     @property
     def solver(self) -> Solver:
@@ -52,11 +57,16 @@ class Answering:
     async def respond(
         self, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
     ) -> Response:
-        """Ask the solver; a caller that leaves stops it."""
+        """Ask the solver when its turn has come; a caller that leaves stops it."""
+        wanted = task(asked, self.visit.deadline_ms(asked.surefoot.budget.deadline_ms, DEADLINE))
+        await self.visit.enter(wanted)
         headers = {"x-surefoot-ignored": ", ".join(asked.ignored)} if asked.ignored else {}
 
         async def run(tell: Teller) -> Answer:
-            return await answer(self.solver, asked, tell, self.origin, self.keep)
+            async with self.visit.turn() as ledger:
+                return await answer(
+                    self.solver, asked, wanted, tell, self.origin, self.keep, ledger
+                )
 
         if asked.stream:
             return EventSourceResponse(_sent(told(run), pieces), ping=PING, headers=headers)

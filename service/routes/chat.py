@@ -8,9 +8,10 @@ from service.openai.completion import ChatCompletion, Chunks, completion
 from service.openai.request import ChatRequest
 from service.routes.answering import Answerer
 from service.routes.document import answered
+from service.routes.entrance import SolvingRoute
 from service.routes.failures import SOLVING, documented
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
 
 
 @router.post(

@@ -15,12 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
     BodyTooLarge,
+    BudgetTooLarge,
     DeadlineExceeded,
     EngineError,
     EngineUnavailable,
     InvalidRequest,
     InvalidType,
+    Overloaded,
+    QuotaExhausted,
+    QuotasUnavailable,
+    RateLimited,
     ServiceError,
+    ShuttingDown,
     UnsupportedValue,
     VerifierUnavailable,
 )
@@ -41,6 +47,12 @@ KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
 }
 SOLVING = (
     InvalidRequest,
+    BudgetTooLarge,
+    RateLimited,
+    Overloaded,
+    QuotaExhausted,
+    ShuttingDown,
+    QuotasUnavailable,
     EngineError,
     EngineUnavailable,
     VerifierUnavailable,
@@ -111,7 +123,7 @@ def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     for status in sorted({kind.status for kind in kinds}):
         alike = [kind for kind in kinds if kind.status == status]
         codes = " or ".join(f"`{kind.code}`" for kind in alike)
-        headers = RETRY | (RETRY_AFTER if alike[0].retryable else {})
+        headers = RETRY | (RETRY_AFTER if all(kind.retryable for kind in alike) else {})
         told[status] = {"model": Failed, "description": f"{codes}.", "headers": headers}
     return told
 
@@ -138,8 +150,8 @@ def handle(app: FastAPI) -> None:
 async def _service_error(request: Request, error: Exception) -> JSONResponse:
     seen = failure(error)
     headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
-    if seen.retryable:
-        headers["Retry-After"] = "5"
+    if type(seen).retryable:
+        headers["Retry-After"] = str(seen.retry_after)
     return JSONResponse(envelope(seen), seen.status, headers)
 
 

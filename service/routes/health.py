@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from service.errors import EngineError, EngineUnavailable, VerifierUnavailable
+from service.admission import Admission
+from service.errors import EngineError, EngineUnavailable, ShuttingDown, VerifierUnavailable
 from service.routes.failures import documented
 from service.solver import Solver
 from service.traces.keeper import Keeper
@@ -19,10 +20,15 @@ async def health() -> dict[str, str]:
 @router.get(
     "/ready",
     summary="Could it solve something",
-    responses=documented(EngineError, EngineUnavailable, VerifierUnavailable),
+    responses=documented(EngineError, EngineUnavailable, VerifierUnavailable, ShuttingDown),
 )
 async def ready(request: Request) -> dict[str, str]:
-    """Engine and verifier answer. `traces`: kept, off, or what keeps them from being kept."""
+    """Engine and verifier answer, and the service is not about to end.
+
+    `traces`: kept, off, or what keeps them from being kept.
+    """
+    admission: Admission = request.app.state.admission
+    admission.demand_open()
     solver: Solver = request.app.state.solver
     keeper: Keeper | None = request.app.state.keeper
     await solver.check()

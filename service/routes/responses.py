@@ -8,9 +8,10 @@ from service.openai.response_events import ResponseEvents
 from service.openai.responses import ResponseObject, ResponsesRequest, ended, response
 from service.routes.answering import Answerer
 from service.routes.document import answered
+from service.routes.entrance import SolvingRoute
 from service.routes.failures import SOLVING, documented
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
 
 
 @router.post(

@@ -62,13 +62,13 @@ class SolveRequest(Shape):
             raise ValueError("the last of the messages must be the user's")
         return self
 
-    def task(self) -> Task:
+    def task(self, deadline_ms: int) -> Task:
         turns = self.messages or [MessageShape(role="user", content=self.problem or "")]
         messages = tuple(Message(turn.role, turn.content) for turn in turns)
         return Task(
             question=Question(messages, Sampling(**dict(self.sampling))),
             strategy=self.strategy,
-            budget=Budget(**dict(self.budget)),
+            budget=Budget(**dict(self.budget) | {"deadline_ms": deadline_ms}),
             baseline=self.baseline,
         )
 

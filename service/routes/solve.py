@@ -10,13 +10,14 @@ from service.errors import BodyTooLarge, ServiceError
 from service.events import Event, Listener, unheard
 from service.routes import shapes
 from service.routes.document import answered
+from service.routes.entrance import SolvingRoute, Visiting
 from service.routes.failures import SOLVING, documented, envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.shapes import SolveRequest, SolveResponse, response
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
 
-router = APIRouter(tags=["solve"])
+router = APIRouter(tags=["solve"], route_class=SolvingRoute)
 
 
 @router.post(
@@ -25,17 +26,21 @@ router = APIRouter(tags=["solve"])
     response_model=SolveResponse,
     responses=documented(*SOLVING, BodyTooLarge) | answered("/id"),
 )
-async def solve(request: Request, body: SolveRequest, origin: CameBy, keep: Keeping) -> Response:
+async def solve(
+    request: Request, body: SolveRequest, origin: CameBy, keep: Keeping, visit: Visiting
+) -> Response:
     """Solve a question: JSON, or with `stream` server-sent events as the solve goes on.
 
     Events: `step`, `drafted`, `verified`, `revised`, `candidate`, and at the end `done` with the
     whole response, or `error`.
     """
     solver: Solver = request.app.state.solver
-    task = body.task()
+    task = body.task(visit.deadline_ms(body.budget.deadline_ms, "budget.deadline_ms"))
+    await visit.enter(task)
 
     async def run(tell: Listener) -> SolveResponse:
-        report = await solver.solve(task, tell, keep)
+        async with visit.turn() as ledger:
+            report = await solver.solve(task, tell, keep, ledger)
         return response(report, origin, include_trace=body.include_trace)
 
     if body.stream:

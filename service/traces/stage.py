@@ -11,7 +11,7 @@ from service.solution import Path, Place, Step
 from service.strategies.attempt import WHOLE, Attempt, Doubt, Fork, Manner, Question
 from service.traces.trace import KeptPath, Trace
 from verifier import steps
-from verifier.scoring import Chain, Verdict
+from verifier.scoring import Chain, Meter, Verdict, unmetered
 
 
 class Diverged(Exception):
@@ -86,7 +86,7 @@ class Mute:
     ) -> list[Completion]:
         raise Diverged("The policy would be asked.")
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         raise Diverged("The verifier would be asked.")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -172,6 +173,41 @@ def test_a_short_prefix_kept_of_a_long_path_is_still_cached(bench: Bench) -> Non
     (rest,) = bench.complete(Prompt(long.messages, "1, 2, 3, 4, 5,"), max_tokens=2)
 
     assert rest.usage.cached / rest.usage.prompt >= 0.9
+
+
+def test_behind_a_call_of_many_samples_it_is_known_again_which_slot_holds_what(
+    bench: Bench,
+) -> None:
+    """They went where the server chose, over what the slots were believed to hold: a kept prefix
+    was then looked for where it was no more, and not found where it was.
+    """
+    long = Prompt((Message("user", "Write the numbers from 1 to 100."),), "1, 2, 3,")
+    bench.complete(long, temperature=0.0, max_tokens=60)
+    drawn = bench.complete(*[PROMPT] * 16, temperature=1.0, max_tokens=40)
+
+    kept = [PROMPT.prefix + each.text[: len(each.text) // 2] for each in drawn]
+    rest = [bench.complete(Prompt(PROMPT.messages, prefix), max_tokens=1)[0] for prefix in kept]
+
+    assert min(each.usage.cached / each.usage.prompt for each in rest) >= 0.9
+
+
+def test_a_call_of_many_samples_holds_no_other_up(bench: Bench) -> None:
+    """One that was sent to a slot which the server had given to a sample waited for its end."""
+
+    async def main() -> tuple[float, float]:
+        began = time.monotonic()
+        many = asyncio.ensure_future(
+            bench.engine.complete([PROMPT] * 4, Sampling(max_tokens=150, temperature=1.0, seed=1))
+        )
+        await asyncio.sleep(0.5)
+        await bench.engine.complete([PROMPT], Sampling(max_tokens=2))
+        one = time.monotonic() - began
+        await many
+        return one, time.monotonic() - began
+
+    one, many = bench.run(main())
+
+    assert one < 0.7 * many
 
 
 def test_special_tokens_in_text_are_not_honoured(bench: Bench) -> None:

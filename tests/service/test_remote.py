@@ -472,6 +472,18 @@ def test_control_tokens_in_a_text_are_broken_before_they_leave(owner: str) -> No
     assert sent.count("|im_end|>") == 2
 
 
+def test_the_time_that_is_left_goes_with_a_call_and_is_no_field_of_openais() -> None:
+    STUB.plays(FIVE)
+
+    complete(sampling=Sampling(seconds=1.5))
+    complete()
+
+    _, timed, _, without = STUB.headers
+    assert timed["x-request-timeout-ms"] == "1500"
+    assert "x-request-timeout-ms" not in without
+    assert "seconds" not in STUB.bodies[0]
+
+
 def test_samples_are_drawn_apart_and_stops_are_sent() -> None:
     STUB.plays(FIVE)
 
@@ -885,6 +897,17 @@ def test_a_token_that_is_not_named_counts_as_the_last_of_those_that_are() -> Non
     (reading,) = using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))
 
     assert pytest.approx(1 / (1 + 2.718281828**-2.5)) == reading.odds[0]
+
+
+def test_what_a_server_calls_impossible_is_so_and_no_accident() -> None:
+    """vLLM writes -9999 for what cannot be; the power of e to that was an error of ours."""
+    STUB.plays(likely(Yes=-9999.0, No=0.0), likely(Yes=0.0, No=-9999.0))
+
+    readings = [
+        using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))[0] for _ in range(2)
+    ]
+
+    assert [reading.odds for reading in readings] == [(0.0,), (1.0,)]
 
 
 def test_a_query_is_sent_with_its_markers_and_all_else_of_callers_is_broken() -> None:

@@ -37,7 +37,7 @@ from service.traces.store import Store
 from service.traces.trace import KEYLESS, Origin, Trace
 from service.traces.tracing import traced
 from verifier.answers import Grader
-from verifier.scoring import EVEN, Chain, Verdict, VerifierBackend
+from verifier.scoring import EVEN, Chain, Meter, Verdict, VerifierBackend, unmetered
 
 SUM = "What is 3 and 4 and 5 and 6?"
 ROOMY = Budget(10_000, None, 60_000)
@@ -160,10 +160,10 @@ class Contrary(StatedVerifier):
 
     name = "contrary"
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [
             Verdict(tuple(replace(s, correct=1 - s.correct, value=1 - s.value) for s in it.scores))
-            for it in await super().score(chains)
+            for it in await super().score(chains, meter)
         ]
 
 

@@ -179,7 +179,7 @@ def test_health_and_readiness(client: httpx2.Client) -> None:
 
 
 class DeadVerifier(ArithmeticVerifier):
-    async def score(self, chains: object) -> Any:
+    async def score(self, chains: object, meter: object = None) -> Any:
         raise VerifierError("it is dead")
 
     async def check(self) -> None:
@@ -187,16 +187,18 @@ class DeadVerifier(ArithmeticVerifier):
 
 
 def test_a_dead_verifier_is_said_plainly_and_is_not_ready() -> None:
+    """The draft has been paid for; an SDK that asked again by itself would pay for another."""
     with service(verifier=DeadVerifier()) as client:
-        for response in (ask(client), client.get("/ready")):
+        for response, again in ((ask(client), "false"), (client.get("/ready"), "true")):
             assert response.status_code == 503
             assert response.json()["error"]["code"] == "verifier_unavailable"
-            assert response.headers["x-should-retry"] == "true"
+            assert response.headers["x-should-retry"] == again
+            assert "retry-after" in response.headers
         assert events(client)[-1][0] == "error"
 
 
 class NonsenseVerifier(ArithmeticVerifier):
-    async def score(self, chains: Any) -> Any:
+    async def score(self, chains: Any, meter: object = None) -> Any:
         return (await super().score(chains))[:0]
 
 

@@ -254,7 +254,7 @@ def test_a_tenant_sees_and_deletes_its_own_alone() -> None:
 
 def test_a_failed_solve_is_kept_with_what_it_had() -> None:
     class Deaf(StatedVerifier):
-        async def score(self, chains: object) -> Any:
+        async def score(self, chains: object, meter: object = None) -> Any:
             raise VerifierError("secret detail")
 
     with service(verifier=Deaf(), keeper=keeper()) as client:

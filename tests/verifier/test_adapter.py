@@ -12,7 +12,7 @@ import pytest
 from verifier.adapter import Adapter, AdapterError
 from verifier.calibration import Calibration, Scale
 from verifier.readout import MARKED, Pair, Query, Reading
-from verifier.scoring import Chain, Cost, Score
+from verifier.scoring import Chain, Cost, Meter, Score, unmetered
 
 CALIBRATION = Calibration(correct=Scale(1.5, 0.2), value=Scale(0.8, -0.1))
 
@@ -72,7 +72,9 @@ class EvenReader:
     def __init__(self) -> None:
         self.pairs: Sequence[Pair] = ()
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         self.pairs = pairs
         return [Reading((0.5,) * len(pairs), Cost(1, 1))] * len(queries)
 

@@ -11,7 +11,7 @@ import pytest
 from verifier.calibration import Calibration, Scale
 from verifier.judge import judge
 from verifier.readout import MARKED, Layout, Pair, Query, Reading, Readout, marked
-from verifier.scoring import EVEN, Chain, Cost, Score, VerifierError
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, VerifierError, unmetered
 from verifier.steps import MARKER
 
 
@@ -23,8 +23,12 @@ class NotingReader:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         self.queries += queries
+        for _ in queries:
+            meter(Cost(7, 1))
         return [
             Reading(tuple(0.1 * number + 0.01 * i for i in range(len(pairs))), Cost(7, 1))
             for number in range(1, len(queries) + 1)
@@ -129,7 +133,9 @@ def test_the_measure_is_what_it_costs_with_nothing_cached() -> None:
 
 
 class FailingReader(NotingReader):
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         raise VerifierError("no reading")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict
+from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
 from verifier.training.model import Model, Tokens, bins, pack
 
 PACK = 512  # tokens
@@ -21,9 +21,11 @@ class Trained:
         self._model = model
         self._one_at_a_time = asyncio.Lock()  # all cores are at work on one
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         async with self._one_at_a_time:
-            return await asyncio.to_thread(self._score, chains)
+            verdicts = await asyncio.to_thread(self._score, chains)
+        meter(sum((verdict.cost for verdict in verdicts), Cost()))
+        return verdicts
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         tokens = [self._model.tokens(chain) for chain in chains]

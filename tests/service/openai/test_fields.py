@@ -250,15 +250,15 @@ def asked(**body: Any) -> ChatRequest:
 def test_an_effort_is_a_budget_and_a_limit_goes_before_it(effort: str, tokens: int) -> None:
     own = {"surefoot": {"budget": {"max_tokens": 77}}}
 
-    assert tokens == task(asked(reasoning_effort=effort)).budget.max_tokens
-    assert tokens == task(asked(reasoning={"effort": effort})).budget.max_tokens
-    assert task(asked(reasoning_effort=effort, max_tokens=99)).budget.max_tokens == 99
-    assert task(asked(reasoning_effort=effort, **own)).budget.max_tokens == 77
-    assert task(asked()).budget.max_tokens == 8192
+    assert tokens == task(asked(reasoning_effort=effort), 60_000).budget.max_tokens
+    assert tokens == task(asked(reasoning={"effort": effort}), 60_000).budget.max_tokens
+    assert task(asked(reasoning_effort=effort, max_tokens=99), 60_000).budget.max_tokens == 99
+    assert task(asked(reasoning_effort=effort, **own), 60_000).budget.max_tokens == 77
+    assert task(asked(), 60_000).budget.max_tokens == 8192
 
 
 def test_temperature_top_p_and_seed_reach_the_policy() -> None:
-    drawn = task(asked(temperature=0, top_p=0.5, seed=-1)).question.sampling
+    drawn = task(asked(temperature=0, top_p=0.5, seed=-1), 60_000).question.sampling
 
     assert Sampling(0, 0.5, drawn.max_tokens, (), 2**31 - 1) == drawn
 

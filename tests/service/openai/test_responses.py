@@ -168,7 +168,7 @@ def test_a_refused_field_is_named_in_the_400(client: httpx2.Client, field: str) 
 
 
 class Broken(ArithmeticVerifier):
-    async def score(self, chains: object) -> Any:
+    async def score(self, chains: object, meter: object = None) -> Any:
         raise VerifierError("it is dead")
 
 

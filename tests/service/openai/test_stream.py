@@ -109,7 +109,7 @@ def test_tokens_reach_the_client_as_they_are_generated() -> None:
 
 
 class Broken(ArithmeticVerifier):
-    async def score(self, chains: object) -> Any:
+    async def score(self, chains: object, meter: object = None) -> Any:
         raise VerifierError("it is dead")
 
 

@@ -16,6 +16,7 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.openai.answer import Answer, answer
 from service.openai.names import SLUGS
 from service.openai.request import ChatRequest
+from service.openai.task import task
 from service.solver import Solver, unkept
 from service.traces.trace import KEYLESS, Origin
 from verifier.answers import Grader
@@ -30,7 +31,7 @@ def answered(
 ) -> Answer:
     request = ChatRequest.model_validate({"messages": TURNS, "seed": 7} | body)
     solver = Solver(engine, verifier or ArithmeticVerifier(), Grader())
-    return asyncio.run(answer(solver, request, lambda _: None, HERE, unkept))
+    return asyncio.run(answer(solver, request, task(request, 60_000), lambda _: None, HERE, unkept))
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.scoring import Chain, Score, Verdict
+from verifier.scoring import Chain, Meter, Score, Verdict, unmetered
 from verifier.training.data import DataError, Process, Question, Rollout, write
 from verifier.training.evaluate import evaluate
 from verifier.training.metrics import Figure
@@ -27,7 +27,7 @@ class Scripted:
         self._judge = judge
         self.asked = 0
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         self.asked += len(chains)
         return [Verdict(tuple(map(self._judge, chain.steps))) for chain in chains]
 

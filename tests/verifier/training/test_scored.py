@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from verifier.scoring import Chain, Score, Verdict, VerifierError
+from verifier.scoring import Chain, Meter, Score, Verdict, VerifierError, unmetered
 from verifier.training.data import DataError
 from verifier.training.scored import AT_ONCE, score
 
@@ -24,7 +24,7 @@ class Counting:
         self.at_once = self.busiest = 0
         self._most = most
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         if len(self.asked) + len(chains) > self._most:
             raise VerifierError("down")
         self.asked += chains
@@ -123,7 +123,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_verdict_of_the_wrong_length_is_refused() -> None:
     class Short(Counting):
-        async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+        async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
             return [Verdict(()) for _ in chains]
 
     with pytest.raises(VerifierError, match="0 scores"):

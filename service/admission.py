@@ -1,0 +1,216 @@
+"""Who may solve now: so many at once, the others in a bounded queue that is shared fairly.
+
+Start-time fair queueing over tenants (Goyal et al., SIGCOMM 1996; on tokens: Fairness in Serving
+Large Language Models, arXiv 2401.00588). Every tenant has a clock, which each solve of its moves
+on by the tokens computed for it over the tenant's weight; next is whoever's clock is furthest
+behind. While a solve runs it counts as what solves of its kind came to lately. Who asks for nothing
+saves nothing up. A running solve is never interrupted for another.
+
+Quotas are another matter, as are budgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from service.errors import Overloaded, ShuttingDown
+from service.tenants import Tenant
+
+LONGEST = 120  # seconds that a refused caller is asked to wait; SDKs wait no longer
+LATELY = 32  # solves whose mean foretells the next one
+
+
+@dataclass(slots=True)
+class Lately:
+    """The mean of the last solves of one kind: tokens computed, and seconds."""
+
+    tokens: float = 0.0
+    seconds: float = 0.0
+    solves: int = 0
+
+    def learn(self, tokens: float, seconds: float) -> None:
+        self.solves = min(self.solves + 1, LATELY)
+        self.tokens += (tokens - self.tokens) / self.solves
+        self.seconds += (seconds - self.seconds) / self.solves
+
+
+@dataclass(slots=True)
+class Line:
+    """One tenant's places that wait, first come first, and the tokens they are good for.
+
+    `clock` is how far the tenant has been served, `running` what is being computed for it.
+    """
+
+    weight: float = 1.0
+    clock: float = 0.0
+    running: float = 0.0
+    tokens: float = 0.0
+    places: deque[Place] = field(default_factory=deque)
+
+    @property
+    def served(self) -> float:
+        return self.clock + self.running / self.weight
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """A request's place in the queue, and then among those that run; `tokens` is an estimate."""
+
+    line: Line
+    kind: str
+    tokens: float
+    began: float | None = None
+    _decided: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self) -> None:
+        self.began = time.monotonic()
+        self._decided.set()
+
+    def dismiss(self) -> None:
+        self._decided.set()
+
+    async def turn(self) -> None:
+        """Return when it may run; raises `ShuttingDown` if it never will."""
+        await self._decided.wait()
+        if self.began is None:
+            raise _closing()
+
+
+class Admission:
+    def __init__(self, at_once: int, queue_tokens: int) -> None:
+        self.running = 0
+        self.closed = False
+        """Nobody is let in any more."""
+        self._at_once = at_once
+        self._queue_tokens = queue_tokens
+        self._lines: dict[str, Line] = {}
+        self._clock = 0.0
+        self._kinds: dict[str, Lately] = {}
+        self._all = Lately()
+        self._visitors = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(line.places) for line in self._lines.values())
+
+    @property
+    def queued_tokens(self) -> float:
+        return sum(line.tokens for line in self._lines.values())
+
+    def demand_open(self) -> None:
+        """Raises `ShuttingDown`."""
+        if self.closed:
+            raise _closing()
+
+    def demand_room(self, tenant: Tenant) -> None:
+        """Raises what `enter` would for a request of the usual size; it is not read yet."""
+        self._demand(self._line(tenant), self._all.tokens, math.inf)
+
+    def enter(self, tenant: Tenant, kind: str, most: float, within: float) -> Place:
+        """A place for a solve of that kind and `most` tokens, that must begin within the seconds.
+
+        Raises `Overloaded` or `ShuttingDown`. Whoever has one calls `leave`, whatever happens.
+        """
+        lately = self._kinds.get(kind)
+        tokens = min(most, lately.tokens) if lately else most
+        line = self._line(tenant)
+        self._demand(line, tokens, within)
+        if not line.places:
+            line.clock = max(line.clock, self._clock)
+        place = Place(line, kind, tokens)
+        line.places.append(place)
+        line.tokens += tokens
+        self._next()
+        return place
+
+    def leave(self, place: Place, tokens: int) -> None:
+        """Give the place back; so many tokens were computed."""
+        if place.began is None:
+            place.line.places.remove(place)
+            place.line.tokens -= place.tokens
+        else:
+            self._learn(place.kind, tokens, time.monotonic() - place.began)
+            place.line.clock += tokens / place.line.weight
+            place.line.running -= place.tokens
+            self.running -= 1
+        self._next()
+
+    def close(self) -> None:
+        """Let nobody in any more; those that wait are sent away."""
+        self.closed = True
+        for line in self._lines.values():
+            for place in line.places:
+                place.dismiss()
+
+    @contextmanager
+    def visitor(self) -> Iterator[None]:
+        """Someone is inside, or at the door."""
+        self._visitors += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self._visitors -= 1
+            if not self._visitors:
+                self._empty.set()
+
+    async def emptied(self) -> None:
+        """Return when nobody is inside."""
+        await self._empty.wait()
+
+    def _learn(self, kind: str, tokens: int, seconds: float) -> None:
+        if tokens:  # one that was cancelled before it began tells nothing
+            self._all.learn(tokens, seconds)
+            self._kinds.setdefault(kind, Lately()).learn(tokens, seconds)
+
+    def _line(self, tenant: Tenant) -> Line:
+        line = self._lines.setdefault(tenant.id, Line())
+        line.weight = tenant.weight
+        return line
+
+    def _demand(self, line: Line, tokens: float, within: float) -> None:
+        self.demand_open()
+        if self.running < self._at_once:
+            return
+        wait = self._wait(line)
+        full = bool(line.places) and line.tokens + tokens > self._queue_tokens
+        if full or wait > within:
+            raise Overloaded(
+                "More is asked of the service than it can do; try again later.",
+                retry_after=min(LONGEST, max(1, math.ceil(wait))),
+            )
+
+    def _wait(self, line: Line) -> float:
+        """Seconds until what waits in the line is served, at its share of the recent pace."""
+        if not self._all.tokens:
+            return 0.0
+        pace = self._at_once * self._all.tokens / max(self._all.seconds, 1e-6)
+        others = sum(each.weight for each in self._lines.values() if each.places)
+        rivals = others if line.places else others + line.weight
+        return line.tokens * rivals / line.weight / pace
+
+    def _next(self) -> None:
+        """Let in whoever may run now."""
+        while self.running < self._at_once and not self.closed:
+            lines = [line for line in self._lines.values() if line.places]
+            if not lines:
+                return
+            line = min(lines, key=lambda line: line.served)
+            place = line.places.popleft()
+            line.tokens -= place.tokens
+            line.running += place.tokens
+            self._clock = max(self._clock, line.clock)
+            self.running += 1
+            place.begin()
+
+
+def _closing() -> ShuttingDown:
+    return ShuttingDown("The service is shutting down; try again in a moment, or elsewhere.")

@@ -1,0 +1,72 @@
+"""uvicorn, which drains before it leaves: nobody is let in, and what runs may come to its end.
+
+On SIGTERM or SIGINT `/ready` says at once that it is over, while the port stays open. Running
+solves finish; when the grace is nearly over each of them ends with its best path, and its stream
+with a proper last event. Then the process exits with 0. A second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from fastapi import FastAPI
+
+    from service.admission import Admission
+    from service.solver import Solver
+
+LAST_WORDS = 2.0  # seconds for answers that were cut short to be sent
+OTHERS = 5  # seconds that requests which solve nothing have to end
+
+
+class Server(uvicorn.Server):
+    """Serves an app of `create_app`; `grace` is in seconds."""
+
+    def __init__(self, app: FastAPI, grace: float) -> None:
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=OTHERS)
+        super().__init__(config)
+        self._app = app
+        self._grace = grace
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Of uvicorn's own this takes the place, whose exit code would be that of the signal."""
+        if self._loop is None:
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if self._drain is None:
+            self._drain = asyncio.ensure_future(self._drained())
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def _drained(self) -> None:
+        await drain(self._app.state.admission, self._app.state.solver, self._grace)
+        self.should_exit = True
+
+
+async def drain(admission: Admission, solver: Solver, grace: float) -> None:
+    """Close the doors, and return when everyone has left, or the grace is over."""
+    admission.close()
+    try:
+        async with asyncio.timeout(max(grace - LAST_WORDS, grace / 2)):
+            await admission.emptied()
+    except TimeoutError:
+        solver.curfew.ring()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await admission.emptied()

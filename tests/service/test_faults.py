@@ -1,0 +1,207 @@
+"""Parts that die in the middle of a solve: an error or a flagged answer, and all is well after."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+import pytest
+from staging import StatedVerifier, service
+
+from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, unwatched
+from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.errors import EngineError, EngineUnavailable
+from service.settings import Settings
+from verifier.scoring import Chain, Cost, Meter, Score, Verdict, VerifierError, unmetered
+
+SUM = "What is 3 and 4 and 5 and 6?"
+DEGRADE = Settings(verifier_down="degrade")
+STRATEGIES: list[dict[str, Any]] = [
+    {"name": "single"},
+    {"name": "stepco"},
+    {"name": "best_of_n", "n": 5},
+]
+
+
+def ask(client: httpx2.Client, **body: Any) -> httpx2.Response:
+    return client.post("/solve", json={"problem": SUM, "sampling": {"seed": 7}} | body)
+
+
+class Failing(ArithmeticVerifier):
+    """A verifier that fails while it is told to."""
+
+    def __init__(self) -> None:
+        self.down = True
+
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        if self.down:
+            raise VerifierError("it is down")
+        return await super().score(chains, meter)
+
+    async def check(self) -> None:
+        if self.down:
+            raise VerifierError("it is down")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda it: it["name"])
+def test_without_its_verifier_a_solve_fails_or_says_that_nothing_was_verified(
+    strategy: dict[str, Any],
+) -> None:
+    verifier = Failing()
+    with service(verifier=verifier) as client:
+        assert ask(client, strategy=strategy).status_code == 503
+        verifier.down = False
+        assert ask(client, strategy=strategy).status_code == 200
+    verifier.down = True
+    with service(verifier=verifier, settings=DEGRADE) as client:
+        degraded = ask(client, strategy=strategy).json()
+        verifier.down = False
+        sound = ask(client, strategy=strategy).json()
+
+    assert (degraded["stop_reason"], degraded["verified"]) == ("verifier_lost", False)
+    assert any("nothing was verified" in warning for warning in degraded["warnings"])
+    assert sound["stop_reason"] in ("accepted", "sampled", "max_rounds")
+
+
+def test_the_majority_answers_where_the_verifier_does_not() -> None:
+    texts = iter(["4", "5", "4", "6", "4"])
+    engine = ScriptedEngine(lambda *_: f"Step 1: a\nAnswer: \\boxed{{{next(texts)}}}")
+    with service(engine, Failing(), settings=DEGRADE) as client:
+        degraded = ask(client, strategy={"name": "best_of_n", "n": 5}).json()
+
+    assert (degraded["answer"], degraded["score"]) == ("4", 0.6)
+
+
+def test_a_verifier_that_is_down_with_no_answer_to_vote_on_is_an_error_all_the_same() -> None:
+    engine = ScriptedEngine(lambda *_: "Step 1: a")
+    with service(engine, Failing(), settings=DEGRADE) as client:
+        assert ask(client, strategy="single").status_code == 503
+
+
+NONSENSE = {
+    "nan": lambda chain: Verdict((Score(math.nan, 0.5),) * len(chain.steps)),
+    "infinite": lambda chain: Verdict((Score(0.5, math.inf),) * len(chain.steps)),
+    "above one": lambda chain: Verdict((Score(1.5, 0.5),) * len(chain.steps)),
+    "below nothing": lambda chain: Verdict((Score(0.5, -0.1),) * len(chain.steps)),
+    "too few": lambda chain: Verdict((Score(0.5, 0.5),) * (len(chain.steps) - 1)),
+    "too many": lambda chain: Verdict((Score(0.5, 0.5),) * (len(chain.steps) + 1)),
+}
+
+
+@pytest.mark.parametrize("settings", [None, DEGRADE], ids=["fail", "degrade"])
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_scores_that_cannot_be_are_never_an_answers(kind: str, settings: Settings | None) -> None:
+    class Nonsense(StatedVerifier):
+        async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+            return [NONSENSE[kind](chain) for chain in chains]
+
+    with service(verifier=Nonsense(), settings=settings) as client:
+        response = ask(client)
+
+    if settings is None:
+        assert (response.status_code, response.json()["error"]["code"]) == (
+            503,
+            "verifier_unavailable",
+        )
+    else:
+        assert (response.json()["verified"], response.json()["score"]) == (False, 1.0)
+
+
+class Dying(ScriptedEngine):
+    """An engine that dies in the call of this number, after a few tokens, until it is revived."""
+
+    def __init__(self, call: int, error: EngineError) -> None:
+        super().__init__()
+        self.calls, self.error, self.dies_in = 0, error, call
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        self.calls += 1
+        if self.calls == self.dies_in:
+            cut = Sampling(max_tokens=3, seed=1)
+            await super().complete(prompts, cut, lambda it: it.finish is not None or watch(it))
+            raise self.error
+        return await super().complete(prompts, sampling, watch)
+
+
+@pytest.mark.parametrize("error", [EngineError("garbage"), EngineUnavailable("gone")], ids=repr)
+def test_an_engine_that_dies_in_a_revision_leaves_the_best_path_so_far_and_it_is_said(
+    error: EngineError,
+) -> None:
+    engine = Dying(2, error)
+    with service(engine) as client:
+        lost, after = ask(client), ask(client)
+
+    solved = lost.json()
+    assert lost.status_code == 200
+    assert (solved["stop_reason"], solved["verified"]) == ("engine_lost", False)
+    assert any("engine failed" in warning for warning in solved["warnings"])
+    assert solved["usage"]["wasted"] == 3
+    assert after.json()["stop_reason"] == "accepted"
+
+
+def test_an_engine_that_dies_in_the_draft_is_an_error_that_nobody_pays_for_again() -> None:
+    with service(Dying(1, EngineUnavailable("gone"))) as client:
+        lost = ask(client)
+        after = ask(client)
+
+    assert (lost.status_code, lost.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert lost.headers["x-should-retry"] == "false"
+    assert after.status_code == 200
+
+
+def test_an_engine_that_is_gone_before_it_wrote_a_word_may_be_asked_again() -> None:
+    class Gone(ScriptedEngine):
+        async def complete(self, *_: Any) -> list[Completion]:
+            raise EngineUnavailable("gone")
+
+    with service(Gone()) as client:
+        lost = ask(client)
+
+    assert lost.headers["x-should-retry"] == "true"
+
+
+class Miscounting(ScriptedEngine):
+    """An engine that says it has written so many tokens, whatever it wrote."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    async def complete(
+        self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+    ) -> list[Completion]:
+        told = Told(watch, 0)
+        told("Step 1: a\nAnswer: 1", Usage(9, 0, self._count, 1))
+        return [told.complete("stop")]
+
+
+@pytest.mark.parametrize("count", [-1, 513, 10**9])
+def test_a_count_that_cannot_be_is_an_error_and_not_a_number(count: int) -> None:
+    with service(Miscounting(count)) as client:
+        response = ask(client, strategy="single")
+
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "engine_error")
+
+
+class Hanging(ArithmeticVerifier):
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        meter(Cost(5, 1))
+        await asyncio.sleep(60)
+        return []
+
+    async def check(self) -> None:
+        await asyncio.sleep(60)
+
+
+def test_a_verifier_that_hangs_hangs_nobody() -> None:
+    with service(verifier=Hanging()) as client:
+        solved = ask(client, budget={"deadline_ms": 300}).json()
+
+    assert (solved["stop_reason"], solved["verified"]) == ("deadline", False)
+    assert solved["steps"]
+    assert solved["usage"]["verifier"] == {"tokens": 5, "calls": 1}
