@@ -28,7 +28,7 @@ from service.solver import Solver, Task
 from service.strategies import StepCo
 from service.strategies.attempt import Question
 from verifier.answers import Grader
-from verifier.scoring import EVEN, Chain, Score, Verdict
+from verifier.scoring import EVEN, Chain, Meter, Score, Verdict, unmetered
 
 SOLVES = 8
 AT_ONCE = 4
@@ -40,7 +40,7 @@ class Doubtful:
     name = "doubtful"
     threshold = EVEN
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(_score(step) for step in chain.steps)) for chain in chains]
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:

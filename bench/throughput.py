@@ -33,7 +33,7 @@ from service.engines.tokenizer import ChatTokenizer
 from service.engines.vllm import VllmEngine
 from service.settings import Settings
 from service.strategies.attempt import Question
-from verifier.scoring import EVEN, Chain, Score, Verdict
+from verifier.scoring import EVEN, Chain, Meter, Score, Verdict, unmetered
 
 QUESTIONS = Path(__file__).with_name("data") / "gsm8k-20.jsonl"
 SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=64)
@@ -63,7 +63,7 @@ class NoVerifier:
 
     name, threshold = "none", EVEN
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(Score(0.5, 0.5) for _ in chain.steps)) for chain in chains]
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:

@@ -220,15 +220,15 @@ class Solver:
             over: Limit = "shutdown" if self.curfew.rung else "deadline"
             return _best(record, ledger.exhaust(over).limit)
         except VerifierError as error:
-            if self.degrades and (solution := await record.majority(self.grader)):
-                record.warnings.append("The verifier does not answer; nothing was verified.")
-                return solution
-            raise _unavailable() from error
+            if not self.degrades or (shared := await record.majority(self.grader)) is None:
+                raise _unavailable() from error
+            record.warnings.append("The verifier does not answer; nothing was verified.")
+            return shared
         except EngineError:
-            if (solution := record.best("engine_lost")) is None or not record.drafts:
+            if (best := record.best("engine_lost")) is None or not record.drafts:
                 raise
             record.warnings.append("The engine failed; this is the best path written before.")
-            return solution
+            return best
 
     async def _baseline(
         self, session: str, task: Task, record: Record, ledger: Ledger

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from verifier.prms.prm import Piece, Prm, Turns
-from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierError
+from verifier.scoring import (
+    EVEN,
+    Chain,
+    Cost,
+    Meter,
+    Score,
+    Verdict,
+    VerifierError,
+    unmetered,
+)
 
 Rows = Sequence[Sequence[float]]
 """Probabilities, a row for every token, or for every token that is like the markers'."""
@@ -71,13 +80,14 @@ class Pooling:
         self._pooler = pooler
         self._prm = prm
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         sheets = await self._sheets(chains)
         fresh = list(dict.fromkeys(sheet.tokens for sheet in sheets if sheet.places))
         pooled = await self._pooler.pool(fresh) if fresh else []
         if len(pooled) != len(fresh):
             raise VerifierError(f"{self.name} answered for {len(pooled)} of {len(fresh)} paths")
         rows_of, costs = dict(zip(fresh, pooled, strict=True)), {t: Cost(len(t), 1) for t in fresh}
+        meter(sum(costs.values(), Cost()))
         return [
             Verdict(self._scores(chain, sheet, rows_of), costs.pop(sheet.tokens, Cost()))
             for chain, sheet in zip(chains, sheets, strict=True)

@@ -22,7 +22,7 @@ from service.engines.tokenizer import ChatTokenizer
 from service.engines.written import Written
 from service.errors import ContextLengthExceeded
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, VerifierError
+from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
 CONTEXT = 16_384  # tokens
 LONG = 50_000  # characters from which a prompt is tokenised beside the loop
@@ -172,11 +172,13 @@ class VllmReader:
     def name(self) -> str:
         return self.engine.name
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         try:
             words = {word: self.engine.word(word) for pair in pairs for word in pair}
             async with asyncio.TaskGroup() as group:
-                readings = [group.create_task(self._read(q, words, pairs)) for q in queries]
+                readings = [group.create_task(self._read(q, words, pairs, meter)) for q in queries]
         except (LookupError, ExceptionGroup) as error:
             cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
             raise VerifierError(f"{self.name} gave no reading: {cause}") from error
@@ -191,7 +193,11 @@ class VllmReader:
     async def close(self) -> None:
         await self.engine.close()
 
-    async def _read(self, query: Query, words: dict[str, int], pairs: Sequence[Pair]) -> Reading:
+    async def _read(
+        self, query: Query, words: dict[str, int], pairs: Sequence[Pair], meter: Meter
+    ) -> Reading:
         logs, usage = await self.engine.read(query, list(words.values()), self.adapter)
+        cost = Cost(usage.computed, 1)
+        meter(cost)
         odds = (1 / (1 + math.exp(logs[words[no]] - logs[words[yes]])) for yes, no in pairs)
-        return Reading(tuple(odds), Cost(usage.computed, 1))
+        return Reading(tuple(odds), cost)

@@ -43,7 +43,7 @@ def metered() -> Iterator[tuple[ScriptedEngine, str, Meter]]:
 @contextmanager
 def ours(engine: str) -> Iterator[str]:
     """Our service before the metered engine, its verifier scripted."""
-    remote = RemoteEngine(engine, "scripted", key=None, timeout=30, concurrency=8)
+    remote = RemoteEngine(engine, "scripted", key=None, timeout=30, concurrency=8, together=16)
     with running(create_app(remote, ArithmeticVerifier(), None)) as url:
         yield url
 

@@ -18,7 +18,7 @@ from service.solver import Report, Solver, Task
 from service.strategies import StepCo
 from service.strategies.attempt import Form, Question
 from verifier.answers import Grader
-from verifier.scoring import Chain, Verdict, VerifierBackend, VerifierError
+from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, VerifierError, unmetered
 
 STREAMED = StepCo(stream=True)
 ROOMY = Budget(10_000, None, 60_000)
@@ -85,13 +85,15 @@ def test_a_path_without_a_weak_step_comes_out_as_if_it_had_not_been_watched() ->
 class Counting(StatedVerifier):
     """Charges ten tokens for each step that it is not told the score of."""
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         verdicts = await super().score(chains)
         fresh = [len(chain.steps) - len(chain.known) for chain in chains]
-        return [
+        charged = [
             replace(verdict, cost=replace(verdict.cost, tokens=10 * new))
             for verdict, new in zip(verdicts, fresh, strict=True)
         ]
+        meter(sum((verdict.cost for verdict in charged), Cost()))
+        return charged
 
 
 def test_the_verifier_is_asked_once_a_step_and_of_no_step_twice() -> None:
@@ -109,9 +111,9 @@ def test_the_verifier_is_asked_once_a_step_and_of_no_step_twice() -> None:
 class Slow(Counting):
     """Takes as long as some steps."""
 
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         await asyncio.sleep(0.05)
-        return await super().score(chains)
+        return await super().score(chains, meter)
 
 
 def test_steps_that_are_finished_while_the_verifier_reads_are_read_together() -> None:
@@ -168,7 +170,7 @@ def test_a_check_that_the_budget_cannot_pay_yet_is_made_when_the_path_is_whole()
 
 
 class Broken(StatedVerifier):
-    async def score(self, chains: Sequence[Chain]) -> list[Verdict]:
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         raise VerifierError("gone")
 
 

@@ -12,7 +12,7 @@ from service.checkpoint import Checkpoint
 from service.errors import StartupError
 from service.machine import GIB, Gpu, Machine
 
-CONFIG = {
+CONFIG: dict[str, object] = {
     "architectures": ["Qwen2ForCausalLM"],
     "max_position_embeddings": 32768,
     "num_hidden_layers": 24,
@@ -40,7 +40,7 @@ def test_a_folder_is_a_model_by_its_config_and_its_weights(tmp_path: Path) -> No
 
 def test_the_cache_of_a_token_is_a_key_and_a_value_for_every_layer_and_head() -> None:
     assert 24 * 2 * 2 * 64 * 2 == checkpoint(1).token_bytes
-    nested = {"text_config": CONFIG | {"head_dim": 128}}
+    nested: dict[str, object] = {"text_config": CONFIG | {"head_dim": 128}}
     assert 24 * 2 * 2 * 128 * 2 == checkpoint(1, nested).token_bytes
 
 
