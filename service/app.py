@@ -14,7 +14,7 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import chat, failures, health, ids, models, responses, solve, traces
+from service.routes import chat, failures, health, ids, limits, models, responses, solve, traces
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
@@ -62,7 +62,7 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
     )
     for routes in (solve, chat, responses, models, traces, health):
         app.include_router(routes.router)
-    app.add_middleware(failures.BodyLimit)
+    app.add_middleware(limits.RequestLimits)
     app.add_middleware(ids.RequestIds)
     failures.handle(app)
     return app

@@ -7,7 +7,12 @@
     │   ├── UnsupportedValue      400   a field's value that is not among those served
     │   ├── UnsupportedContent    400   a part of a message that is no text
     │   ├── ContextLengthExceeded 400
+    │   ├── Unauthorized          401   no key, or none that we know
+    │   ├── BodyTooSlow           408
     │   ├── BodyTooLarge          413
+    │   ├── UnsupportedEncoding   415   a body that is compressed
+    │   ├── Misdirected           421   it was sent to another name: a web page may have been tricked
+    │   ├── HeadersTooLarge       431
     │   └── NotFound              404   there is no such thing, or it is another's
     │       └── ModelNotFound     404
     ├── EngineError               502   the engine answered, with nonsense or a refusal
@@ -60,9 +65,34 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class Unauthorized(InvalidRequest):
+    status = 401
+    code = "invalid_api_key"
+
+
+class BodyTooSlow(InvalidRequest):
+    status = 408
+    code = "body_too_slow"
+
+
 class BodyTooLarge(InvalidRequest):
     status = 413
     code = "body_too_large"
+
+
+class UnsupportedEncoding(InvalidRequest):
+    status = 415
+    code = "unsupported_encoding"
+
+
+class Misdirected(InvalidRequest):
+    status = 421
+    code = "misdirected"
+
+
+class HeadersTooLarge(InvalidRequest):
+    status = 431
+    code = "headers_too_large"
 
 
 class NotFound(InvalidRequest):

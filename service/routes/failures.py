@@ -11,16 +11,19 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
     EngineError,
     EngineUnavailable,
+    HeadersTooLarge,
     InvalidRequest,
     InvalidType,
     ServiceError,
+    Unauthorized,
+    UnsupportedEncoding,
     UnsupportedValue,
     VerifierUnavailable,
 )
@@ -29,12 +32,14 @@ from service.routes.ids import HEADER, request_id
 log = logging.getLogger(__name__)
 
 MOST_ERRORS = 10
-MOST_BYTES = 2_000_000
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP = {
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
+    408: (BodyTooSlow.code, "The body did not come in time; send it at once."),
     413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
+    415: (UnsupportedEncoding.code, "The body is compressed; send it as it is."),
+    431: (HeadersTooLarge.code, "Path and headers are over 64 kB; send less."),
 }
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue
@@ -85,26 +90,6 @@ class Failed(BaseModel):
     error: Problem
 
 
-class BodyLimit:
-    """Stops reading a body at 2 MB, announced or not; the failure takes the way of all others."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        read = 0
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > MOST_BYTES:
-                raise HTTPException(413)
-            return message
-
-        await self._app(scope, limited, send)
-
-
 def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """How a route can fail, for the OpenAPI document: a response for each status."""
     told: dict[int | str, dict[str, Any]] = {}
@@ -135,12 +120,25 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _service_error)
 
 
-async def _service_error(request: Request, error: Exception) -> JSONResponse:
-    seen = failure(error)
+def refusal(status: int) -> JSONResponse:
+    """What is said where HTTP alone is the reason."""
+    code, message = HTTP.get(status, ("invalid_value", "The request cannot be read."))
+    seen = InvalidRequest(message)
+    seen.status, seen.code = status, code
+    return _told(seen)
+
+
+def _told(seen: ServiceError) -> JSONResponse:
     headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
     if seen.retryable:
         headers["Retry-After"] = "5"
+    if isinstance(seen, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(envelope(seen), seen.status, headers)
+
+
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
+    return _told(failure(error))
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -148,7 +146,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     wrong = error.errors()[:MOST_ERRORS]
     places = [_where(each, error.body) for each in wrong]
     said = (f"{place or 'body'}: {_what(each)}" for place, each in zip(places, wrong, strict=True))
-    return await _service_error(request, _kind(wrong[0])("; ".join(said), places[0] or None))
+    return _told(_kind(wrong[0])("; ".join(said), places[0] or None))
 
 
 def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
@@ -192,10 +190,7 @@ def _what(wrong: Mapping[str, Any]) -> str:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code, message = HTTP.get(error.status_code, ("invalid_value", "The request cannot be read."))
-    seen = InvalidRequest(message)
-    seen.status, seen.code = error.status_code, code
-    response = await _service_error(request, seen)
+    response = refusal(error.status_code)
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(_methods(request))
     return response
