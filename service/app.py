@@ -32,17 +32,22 @@ POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 PSV, JUDGE = "psv", "judge"
 
 
-def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None = None) -> FastAPI:
+def create_app(
+    engine: Backend,
+    verifier: VerifierBackend,
+    keeper: Keeper | None = None,
+    settings: Settings | None = None,
+) -> FastAPI:
     """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
 
-    It closes them when it ends.
+    It closes them when it ends. Of the settings it takes what callers may have.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
         app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
-        app.state.since = int(time.time())
+        app.state.settings, app.state.since = settings or Settings(), int(time.time())
         if keeper:
             keeper.start()
         try:

@@ -129,7 +129,7 @@ def _run(settings: Settings) -> None:
     async def main() -> None:
         with _listening(settings) as listener:
             keeper = load_keeper(settings)
-            app = create_app(*await load(settings), keeper)
+            app = create_app(*await load(settings), keeper, settings)
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     """Megabytes of traces kept at the most; the newest stay."""
     traces_content: bool = True
     """Whether the texts of questions, steps and answers are kept, or the numbers alone."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests a minute of a caller without a key; empty: no limit."""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """Tokens a day that may be generated for a caller without a key; empty: no limit."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
 

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.settings import Settings
 from service.traces.keeper import Keeper
 from verifier.scoring import EVEN, Chain, Cost, Score, Verdict, VerifierBackend
 
@@ -46,9 +47,10 @@ def service(
     engine: Backend | None = None,
     verifier: VerifierBackend | None = None,
     keeper: Keeper | None = None,
+    settings: Settings | None = None,
 ) -> Iterator[httpx2.Client]:
     """A client of the whole service around an engine, a verifier and a keeper of traces."""
-    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier(), keeper)
+    app = create_app(engine or ScriptedEngine(), verifier or ArithmeticVerifier(), keeper, settings)
     with running(app) as url, httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 

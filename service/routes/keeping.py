@@ -4,16 +4,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service import tenants
 from service.errors import NotFound
 from service.solver import Keep, Solver, unkept
 from service.traces.keeper import Keeper
 from service.traces.store import Store
-from service.traces.trace import KEYLESS, Origin
+from service.traces.trace import Origin
 
 
-def tenant() -> str:
-    """Callers are told apart by keys, once there are keys."""
-    return KEYLESS
+def tenant(caller: Annotated[tenants.Tenant, Depends(tenants.caller)]) -> str:
+    return caller.id
 
 
 Tenant = Annotated[str, Depends(tenant)]
