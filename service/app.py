@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from service.catalogue import Catalogue
 from service.engines.base import Backend
@@ -14,10 +14,24 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import chat, failures, health, ids, limits, models, responses, solve, traces
+from service.keyring import Keyring
+from service.routes import (
+    callers,
+    chat,
+    document,
+    failures,
+    health,
+    ids,
+    limits,
+    models,
+    responses,
+    solve,
+    traces,
+)
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
+from service.tenants import caller
 from service.traces.keeper import Keeper
 from service.traces.retention import Retention
 from service.traces.store import Store
@@ -40,14 +54,17 @@ def create_app(
 ) -> FastAPI:
     """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
 
-    It closes them when it ends. Of the settings it takes what callers may have.
+    It closes them when it ends. Of the settings it takes who may call, and what callers may have;
+    raises `StartupError` if the file of keys cannot be read.
     """
+    settings = settings or Settings()
+    keyring = Keyring(settings.keyring) if settings.keyring else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
         app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
-        app.state.settings, app.state.since = settings or Settings(), int(time.time())
+        app.state.settings, app.state.since = settings, int(time.time())
         if keeper:
             keeper.start()
         try:
@@ -65,8 +82,11 @@ def create_app(
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    for routes in (solve, chat, responses, models, traces, health):
-        app.include_router(routes.router)
+    refusals = failures.documented(*failures.ASKING)
+    for routes in (solve, chat, responses, models, traces, document):
+        app.include_router(routes.router, dependencies=[Depends(caller)], responses=refusals)
+    app.include_router(health.router)
+    app.add_middleware(callers.Callers, keyring=keyring, settings=settings)
     app.add_middleware(limits.RequestLimits)
     app.add_middleware(ids.RequestIds)
     failures.handle(app)

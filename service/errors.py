@@ -11,7 +11,7 @@
     │   ├── BodyTooSlow           408
     │   ├── BodyTooLarge          413
     │   ├── UnsupportedEncoding   415   a body that is compressed
-    │   ├── Misdirected           421   it was sent to another name: a web page may have been tricked
+    │   ├── Misdirected           421   sent to another name: it may be a web page's trick
     │   ├── HeadersTooLarge       431
     │   └── NotFound              404   there is no such thing, or it is another's
     │       └── ModelNotFound     404

@@ -21,6 +21,7 @@ from service.errors import (
     HeadersTooLarge,
     InvalidRequest,
     InvalidType,
+    Misdirected,
     ServiceError,
     Unauthorized,
     UnsupportedEncoding,
@@ -34,18 +35,25 @@ log = logging.getLogger(__name__)
 MOST_ERRORS = 10
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP = {
+    401: (Unauthorized.code, "No key, or none that is known; `Authorization: Bearer` takes it."),
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
     408: (BodyTooSlow.code, "The body did not come in time; send it at once."),
     413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
     415: (UnsupportedEncoding.code, "The body is compressed; send it as it is."),
+    421: (Misdirected.code, "Keyless, this is served at its address alone, or as localhost."),
     431: (HeadersTooLarge.code, "Path and headers are over 64 kB; send less."),
 }
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue
 }
+ASKING = (Unauthorized, Misdirected, HeadersTooLarge)
+"""What can keep a request from being looked at."""
 SOLVING = (
     InvalidRequest,
+    BodyTooSlow,
+    BodyTooLarge,
+    UnsupportedEncoding,
     EngineError,
     EngineUnavailable,
     VerifierUnavailable,
@@ -132,7 +140,7 @@ def _told(seen: ServiceError) -> JSONResponse:
     headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
     if seen.retryable:
         headers["Retry-After"] = "5"
-    if isinstance(seen, Unauthorized):
+    if seen.status == Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(envelope(seen), seen.status, headers)
 

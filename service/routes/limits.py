@@ -1,4 +1,4 @@
-"""What a request may be before anybody reads it: its head so large, its body so large, plain, swift.
+"""What a request may be before anybody reads it: so large a head, so large a body, plain, swift.
 
 What is in a body is limited field by field, in the requests' shapes.
 """

@@ -24,6 +24,7 @@ from surefoot.types import Done, Event
 
 SERVICE = {
     "serve": "Run the server.",
+    "keys": "Make, list and revoke API keys.",
     "models": "List and fetch models.",
     "verifier": "Make and measure the verifier.",
     "traces.rescore": "Score kept solves anew, without generating.",
