@@ -19,6 +19,7 @@ from typer import Argument, Option
 from surefoot import __version__, traces
 from surefoot.batch import batch
 from surefoot.errors import BadRequest, SurefootError
+from surefoot.options import ApiKey, Server
 from surefoot.protocol import SERVER, Baseline
 from surefoot.types import Done, Event
 
@@ -68,7 +69,8 @@ def solve(
     temperature: Annotated[float | None, Option(help="Of the policy.")] = None,
     seed: Annotated[int | None, Option(help="Of the policy.")] = None,
     baseline: Annotated[Baseline, Option(help="How to learn Best-of-N's cost.")] = "estimate",
-    server: Annotated[str, Option(envvar="SUREFOOT_SERVER", help="Its URL.")] = SERVER,
+    server: Server = SERVER,
+    api_key: ApiKey = "",
     as_json: Annotated[bool, Option("--json", help="Print the response alone.")] = False,
 ) -> None:
     """Solve a problem: its steps and their scores, the answer, and what it cost.
@@ -83,7 +85,7 @@ def solve(
     try:
         with (
             _view(question, as_json) as show,
-            Client(server) as client,
+            Client(server, api_key) as client,
             client.stream(
                 question,
                 strategy=chosen,
