@@ -41,7 +41,7 @@ class Reception(HttpToolsProtocol):
         self._useless += len(data)
         super().data_received(data)
         if self._useless > MOST_HEADERS and not self.transport.is_closing():
-            self._refuse()
+            self._refuse(HeadersTooLarge.status)
 
     def on_message_begin(self) -> None:
         self._hurry()
@@ -74,13 +74,15 @@ class Reception(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
 
-    def _refuse(self) -> None:
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400)
+
+    def _refuse(self, status: int) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            refused = refusal(HeadersTooLarge.status)
+            refused = refusal(status)
             refused.headers["connection"] = "close"
             head = b"".join(b"%s: %s\r\n" % pair for pair in refused.raw_headers)
-            line = STATUS_LINE[refused.status_code]
-            self.transport.write(line + head + b"\r\n" + bytes(refused.body))
+            self.transport.write(STATUS_LINE[status] + head + b"\r\n" + bytes(refused.body))
         self.transport.close()
 
 
