@@ -122,7 +122,8 @@ def boundless(schema: dict[str, Any], defs: dict[str, Any], place: str) -> Itera
     if bound and not {bound, f"exclusive{bound.capitalize()}"} & schema.keys():
         yield f"{place} has no {bound}"
     for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        yield from boundless(choice, defs, place)
+        if "properties" not in schema:  # else it says which of them go together
+            yield from boundless(choice, defs, place)
     if "items" in schema:
         yield from boundless(schema["items"], defs, f"{place}[]")
     for name, field in schema.get("properties", {}).items():
