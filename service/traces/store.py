@@ -201,8 +201,8 @@ def _placed(url: URL) -> URL:
 
 def _options(url: URL) -> dict[str, object]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": LOCKED}}
-    return {"pool_pre_ping": True}
+        return {"connect_args": {"timeout": LOCKED}, "hide_parameters": True}
+    return {"pool_pre_ping": True, "hide_parameters": True}
 
 
 @contextmanager
