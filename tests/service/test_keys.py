@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -221,6 +222,19 @@ def test_without_keys_a_web_page_cannot_pass_itself_off_as_this_service(
         assert status == client.get("/v1/models", headers={"Host": host}).status_code
     with service(settings=Settings(insecure=True)) as client:
         assert 200 == client.get("/v1/models", headers={"Host": host}).status_code
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_form_of_another_page_is_no_request(kind: str | None) -> None:
+    """A page may send these to any address, its reader's own too, without asking first."""
+    engine = ScriptedEngine()
+    with service(engine) as client:
+        headers = {"Origin": "http://evil.example"} | ({"content-type": kind} if kind else {})
+        refused = client.post("/solve", content=json.dumps(PROBLEM), headers=headers)
+
+    assert 400 == refused.status_code
+    assert "access-control-allow-origin" not in refused.headers
+    assert 0 == engine.spent.calls
 
 
 def test_every_hash_is_compared_whichever_it_is(
