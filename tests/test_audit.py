@@ -27,7 +27,7 @@ def audit(folder: Path, served: object, others: object) -> tuple[int, str, dict[
     play(folder / "pip-audit", f"print({answers!r}['pytest==' in open(sys.argv[2]).read()])")
     play(folder / "cyclonedx-py", f"print({json.dumps(bill)!r})")
 
-    command = [sys.executable, AUDIT, folder, folder / "new/sbom.json"]
+    command = [sys.executable, *map(str, (AUDIT, folder, folder / "new/sbom.json"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, json.loads((folder / "new/sbom.json").read_text())
 

@@ -73,8 +73,8 @@ def routes() -> list[tuple[str, str]]:
     found = []
     for route in iter_route_contexts(app.routes):
         assert isinstance(route.original_route, APIRoute), route.path
-        path = re.sub(r"{[^}]*}", "x", route.path)
-        found += [(method, path) for method in sorted(route.methods)]
+        path = re.sub(r"{[^}]*}", "x", route.path or "")
+        found += [(method, path) for method in sorted(route.methods or ())]
     assert {("POST", "/solve"), ("GET", "/docs"), ("GET", "/openapi.json")} < set(found)
     return found
 
