@@ -66,7 +66,7 @@ def audited(tools: Path, packages: dict[str, str]) -> list[dict[str, Any]] | Non
         pins.writelines(f"{name}=={version}\n" for name, version in packages.items())
         pins.flush()
         options = ["--no-deps", "--disable-pip", "--vulnerability-service", "osv"]
-        command = [tools / "pip-audit", "-r", pins.name, *options, "--format", "json"]
+        command = [str(tools / "pip-audit"), "-r", pins.name, *options, "--format", "json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
@@ -93,7 +93,7 @@ def report(what: str, found: list[dict[str, Any]] | None) -> int:
 
 def billed(tools: Path, served: dict[str, str]) -> dict[str, Any]:
     """The bill of this environment, less what is not served."""
-    command = [tools / "cyclonedx-py", "environment", sys.prefix, "--output-reproducible"]
+    command = [str(tools / "cyclonedx-py"), "environment", sys.prefix, "--output-reproducible"]
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     bill: dict[str, Any] = json.loads(made)
     bill["components"] = [each for each in bill["components"] if name(each["name"]) in served]
