@@ -191,10 +191,12 @@ def _alone(file: Path) -> Iterator[None]:
 
 
 def _write(file: Path, holders: Holders) -> None:
-    """Replaced as a whole: no reader sees half of it."""
+    """Replaced as a whole: no reader sees half of it. Who may read it stays as it was."""
     whole = file.resolve()
+    mode = whole.stat().st_mode & 0o777 if whole.exists() else 0o600
     part = whole.with_name(f".{whole.name}.part")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        os.fchmod(opened.fileno(), mode)
         opened.write(holders.model_dump_json(indent=2) + "\n")
         opened.flush()
         os.fsync(opened.fileno())

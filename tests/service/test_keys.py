@@ -289,6 +289,9 @@ def test_no_key_is_in_the_file_and_none_but_its_owner_reads_it(other: Path) -> N
     assert key.removeprefix("sf-") not in other.read_text(encoding="utf-8")
     assert 0o600 == other.stat().st_mode & 0o777
     assert 0o700 == other.parent.stat().st_mode & 0o777
+    other.chmod(0o640)  # the service may be another's
+    create(other, "alice", {})
+    assert 0o640 == other.stat().st_mode & 0o777
     assert len(key) >= 43 + len("sf-"), "256 bits in base64"
 
 
