@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROBLEM ?= A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?
 
-.PHONY: solve serve test clients vllm lock setup clean
+.PHONY: solve serve test clients vllm audit lock setup clean
 
 solve: setup
 	@.venv/bin/surefoot models pull
@@ -41,11 +41,19 @@ lock: setup
 	.venv/bin/pip install --quiet --disable-pip-version-check uv
 	scripts/lock.sh
 
+audit: setup .venv/audit/installed
+	.venv/bin/python scripts/audit.py .venv/audit/bin dist/sbom.json
+
 setup: .venv/installed
 
 .venv/installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -e clients/python -e ".[dev]"
+	@touch $@
+
+.venv/audit/installed: Makefile | .venv/installed
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	@touch $@
 
 clean:

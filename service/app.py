@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from service.admission import Admission
 from service.catalogue import Catalogue
@@ -20,12 +20,26 @@ from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.engines.vllm import VllmEngine
 from service.errors import StartupError
+from service.keyring import Keyring
 from service.machine import Machine
 from service.quotas import Quotas
-from service.routes import chat, failures, health, ids, models, responses, solve, traces
+from service.routes import (
+    callers,
+    chat,
+    document,
+    failures,
+    health,
+    ids,
+    limits,
+    models,
+    responses,
+    solve,
+    traces,
+)
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
+from service.tenants import caller
 from service.traces.keeper import Keeper
 from service.traces.retention import Retention
 from service.traces.store import Store
@@ -51,19 +65,20 @@ def create_app(
 ) -> FastAPI:
     """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
 
-    It closes them when it ends. Of the settings it takes what callers may have.
+    It closes them when it ends. Of the settings it takes who may call, and what callers may have;
+    raises `StartupError` if the file of keys cannot be read.
     """
-
-    given = settings or Settings()
-    quotas = Quotas(given.quotas.get_secret_value())
+    settings = settings or Settings()
+    keyring = Keyring(settings.keyring) if settings.keyring else None
+    quotas = Quotas(settings.quotas.get_secret_value())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
-        app.state.solver = Solver(engine, queue, grader, given.verifier_down == "degrade")
+        app.state.solver = Solver(engine, queue, grader, settings.verifier_down == "degrade")
         app.state.keeper = keeper
-        app.state.settings, app.state.since = given, int(time.time())
-        app.state.admission = Admission(given.concurrency, given.queue_tokens)
+        app.state.settings, app.state.since = settings, int(time.time())
+        app.state.admission = Admission(settings.concurrency, settings.queue_tokens)
         app.state.quotas = quotas
         if keeper:
             keeper.start()
@@ -83,9 +98,12 @@ def create_app(
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    for routes in (solve, chat, responses, models, traces, health):
-        app.include_router(routes.router)
-    app.add_middleware(failures.BodyLimit)
+    refusals = failures.documented(*failures.ASKING)
+    for routes in (solve, chat, responses, models, traces, document):
+        app.include_router(routes.router, dependencies=[Depends(caller)], responses=refusals)
+    app.include_router(health.router)
+    app.add_middleware(callers.Callers, keyring=keyring, settings=settings)
+    app.add_middleware(limits.RequestLimits)
     app.add_middleware(ids.RequestIds)
     failures.handle(app)
     return app

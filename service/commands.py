@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,10 @@ def serve(
     engine_url: Annotated[str | None, typer.Option(help="Base URL of a remote engine.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    keys: Annotated[str | None, typer.Option(help="FILE of API keys; callers need one.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Listen on any address, without keys.")
+    ] = None,
 ) -> None:
     """Start the service and stay. Settings come from SUREFOOT_… variables; options go first."""
     if small:
@@ -43,6 +48,8 @@ def serve(
             engine_url=engine_url,
             host=host,
             port=port,
+            keys=keys,
+            insecure=insecure,
         )
         _run(settings)
 
@@ -168,7 +175,19 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
             f"Port {settings.port} on {settings.host} cannot be had; choose another with --port."
         ) from error
     with listener:
+        _demand_keys(settings, listener.getsockname()[0])
         yield listener
+
+
+def _demand_keys(settings: Settings, address: str) -> None:
+    """An address that others reach is served to those with keys alone."""
+    from service.errors import StartupError
+
+    if not (ip_address(address).is_loopback or settings.keys or settings.insecure):
+        raise StartupError(
+            f"{settings.host} can be reached by others: make keys with `surefoot keys create` and "
+            "name their file with --keys, or let anybody in with --insecure."
+        )
 
 
 @contextmanager

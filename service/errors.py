@@ -8,7 +8,12 @@
     │   ├── UnsupportedContent    400   a part of a message that is no text
     │   ├── ContextLengthExceeded 400
     │   ├── BudgetTooLarge        400   more than the tenant may ever have at once
+    │   ├── Unauthorized          401   no key, or none that we know
+    │   ├── BodyTooSlow           408
     │   ├── BodyTooLarge          413
+    │   ├── UnsupportedEncoding   415   a body that is compressed
+    │   ├── Misdirected           421   sent to another name: it may be a web page's trick
+    │   ├── HeadersTooLarge       431
     │   └── NotFound              404   there is no such thing, or it is another's
     │       └── ModelNotFound     404
     ├── RateLimited               429   more requests than the tenant may make now; worth a retry
@@ -77,9 +82,34 @@ class BudgetTooLarge(InvalidRequest):
     code = "budget_too_large"
 
 
+class Unauthorized(InvalidRequest):
+    status = 401
+    code = "invalid_api_key"
+
+
+class BodyTooSlow(InvalidRequest):
+    status = 408
+    code = "body_too_slow"
+
+
 class BodyTooLarge(InvalidRequest):
     status = 413
     code = "body_too_large"
+
+
+class UnsupportedEncoding(InvalidRequest):
+    status = 415
+    code = "unsupported_encoding"
+
+
+class Misdirected(InvalidRequest):
+    status = 421
+    code = "misdirected"
+
+
+class HeadersTooLarge(InvalidRequest):
+    status = 431
+    code = "headers_too_large"
 
 
 class NotFound(InvalidRequest):

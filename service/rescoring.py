@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 def rescore(
     ids: Annotated[list[str] | None, Argument(help="Of traces, as `traces list` has them.")] = None,
     every: Annotated[bool, Option("--all", help="All traces that are kept.")] = False,
+    tenant: Annotated[str, Option(help="Whose traces; without keys all are of one.")] = "default",
     verifier: Annotated[str | None, Option(help="psv, judge or a FOLDER.")] = None,
     aggregate: Annotated[
         Aggregate | None, Option(help="How a path's value is made of its steps'.")
@@ -54,12 +55,12 @@ def rescore(
         settings = read_settings(verifier=verifier)
         anew = verifier is not None or terms == Terms()
         told = Teller(as_json)
-        asyncio.run(_rescore(settings, ids or [], terms, anew, told))
+        asyncio.run(_rescore(settings, tenant, ids or [], terms, anew, told))
         told.end()
 
 
 async def _rescore(
-    settings: Settings, ids: list[str], terms: Terms, anew: bool, tell: Teller
+    settings: Settings, tenant: str, ids: list[str], terms: Terms, anew: bool, tell: Teller
 ) -> None:
     from service.traces.replay import NotReplayable, replay
     from service.traces.trace import Trace
@@ -68,7 +69,7 @@ async def _rescore(
     grader = Grader()
     try:
         async with _store(settings) as store, _verifier(settings, anew) as verifier:
-            async for body in _bodies(store, ids):
+            async for body in _bodies(store, tenant, ids):
                 trace = Trace.model_validate_json(body)
                 try:
                     tell(await replay(trace, terms, grader, verifier))
@@ -78,15 +79,14 @@ async def _rescore(
         grader.close()
 
 
-async def _bodies(store: Store, ids: list[str]) -> AsyncIterator[str]:
+async def _bodies(store: Store, tenant: str, ids: list[str]) -> AsyncIterator[str]:
     from service.errors import NotFound
-    from service.traces.trace import KEYLESS
 
     if not ids:
-        async for body in store.each(KEYLESS):
+        async for body in store.each(tenant):
             yield body
     for id in ids:
-        found = await store.get(KEYLESS, id)
+        found = await store.get(tenant, id)
         if found is None:
             raise NotFound(f"There is no trace {id}; `surefoot traces list` shows those there are.")
         yield found

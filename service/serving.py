@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.reception import reception
+
 if TYPE_CHECKING:
     from socket import socket
 
@@ -23,15 +25,13 @@ if TYPE_CHECKING:
     from service.solver import Solver
 
 LAST_WORDS = 2.0  # seconds for answers that were cut short to be sent
-OTHERS = 5  # seconds that requests which solve nothing have to end
 
 
 class Server(uvicorn.Server):
     """Serves an app of `create_app`; `grace` is in seconds."""
 
     def __init__(self, app: FastAPI, grace: float) -> None:
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=OTHERS)
-        super().__init__(config)
+        super().__init__(reception(app, log_level="warning"))
         self._app = app
         self._grace = grace
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -24,6 +24,12 @@ class Settings(BaseSettings):
     port: int = Field(default=8321, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     engine: Literal["llamacpp", "vllm", "remote", "scripted"] = "llamacpp"
+    keys: str = ""
+    """The file of API keys that `surefoot keys` writes: every caller needs one of them. Empty:
+    anybody may call who reaches the address."""
+    insecure: bool = False
+    """Let anybody in who reaches the address, though it is public and there are no keys."""
+    engine: Literal["llamacpp", "remote", "scripted"] = "llamacpp"
     """Where completions come from."""
     model: str = ""
     """The policy: a catalogue name or a GGUF file (llamacpp); one of these, a folder or a hub name
@@ -93,6 +99,10 @@ class Settings(BaseSettings):
     """Tokens a day that may be generated for a caller without a key; empty: no limit."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
+
+    @property
+    def keyring(self) -> Path | None:
+        return Path(self.keys).expanduser() if self.keys else None
 
     @property
     def folder(self) -> Path:

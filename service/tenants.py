@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
 
-from service.settings import Settings
-from service.traces.trace import KEYLESS
+BEARER = HTTPBearer(
+    auto_error=False, scheme_name="key", description="An API key, where the service has keys."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,11 @@ class Tenant:
     tokens_per_day: int | None
 
 
-async def caller(request: Request) -> Tenant:
-    """A dependency of routes: whoever asks is the one tenant there is."""
-    settings: Settings = request.app.state.settings
-    return Tenant(KEYLESS, 1.0, settings.requests_per_minute, settings.tokens_per_day)
+async def caller(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+) -> Tenant:
+    """A dependency of routes: who asks, as `routes.callers` found; raises `HTTPException`."""
+    found: Tenant | HTTPException = request.state.caller
+    if isinstance(found, HTTPException):
+        raise found
+    return found

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines.base import Backend, Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
+from service.reception import reception
 from service.settings import Settings
 from service.traces.keeper import Keeper
 from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, VerifierBackend, unmetered
@@ -33,7 +34,7 @@ KEEPS_NONE = "SUREFOOT_TRACES=off"  # unless a test says so: a home directory is
 def running(app: FastAPI) -> Iterator[str]:
     """The app on a real server in a thread; yields its base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(reception(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -181,3 +181,16 @@ def test_every_dependency_is_argued_for() -> None:
     listed = project.split("dependencies = [")[1].split("dev = [")[0]
     for name in re.findall(r'^ *"([a-z0-9-]+)[^"]*",', listed, re.MULTILINE):
         assert name in README, name
+
+
+def test_every_threat_has_a_control_and_a_test_that_is_there() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    table = page.split("|---|---|---|")[1]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    files = (ROOT / "tests").rglob("test_*.py")
+    tests = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert len(rows) == table.split("\n\n")[0].count("\n") > 25
+    for threat, _, shown in rows:
+        assert shown.startswith("`test_"), threat
+        for test in re.findall(r"`(\w+)`", shown):
+            assert f"def {test}(" in tests, test

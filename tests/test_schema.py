@@ -13,6 +13,8 @@ import httpx2
 import pytest
 from staging import service
 
+from service.keyring import create
+from service.settings import Settings
 from service.traces.keeper import Keeper
 from service.traces.retention import Retention
 from service.traces.store import Store
@@ -22,9 +24,17 @@ PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[httpx2.Client]:
-    retention = Retention(days=30, most=1000, megabytes=100)
-    with service(keeper=Keeper(Store("sqlite://"), retention, content=True)) as client:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="module")
+def client(keys: Path) -> Iterator[httpx2.Client]:
+    """A client with a key, of a service that wants one."""
+    key = create(keys, "alice", {})
+    keeper = Keeper(Store("sqlite://"), Retention(days=30, most=1000, megabytes=100), content=True)
+    with service(keeper=keeper, settings=Settings(keys=str(keys))) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
         yield client
 
 
@@ -38,11 +48,16 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_requests_good_and_bad_get_what_the_document_promises(client: httpx2.Client) -> None:
-    """All phases of schemathesis, as schemathesis.toml has them; NUL bytes are among the bad."""
+    """All phases of schemathesis, as schemathesis.toml has them; NUL bytes are among the bad.
+
+    Every operation that it gets an answer from, it asks again without the key and with a wrong one
+    (its check `ignored_auth`).
+    """
     program = Path(sys.executable).with_name("schemathesis")
+    key = f"Authorization: {client.headers['Authorization']}"
 
     run = subprocess.run(
-        [program, "run", f"{client.base_url}/openapi.json", "--no-color"],
+        [program, "run", f"{client.base_url}/openapi.json", "--no-color", "--header", key],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -52,6 +67,15 @@ def test_requests_good_and_bad_get_what_the_document_promises(client: httpx2.Cli
     assert run.returncode == 0, run.stdout + run.stderr
     for phase in PHASES:
         assert f"✅ {phase}" in run.stdout, phase
+
+
+def test_every_operation_but_healths_declares_that_it_wants_a_key(
+    document: dict[str, Any],
+) -> None:
+    """Where none is declared, `ignored_auth` checks nothing."""
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert (path in ("/health", "/ready")) == ("security" not in operation), path
 
 
 def test_every_operation_is_named_and_summed_up(document: dict[str, Any]) -> None:

@@ -32,7 +32,8 @@ WITHOUT_EFFECT: tuple[object, ...] = (None, False, 0, "none", "auto", [], {})
 READABLE_PARTS = ("text", "input_text", "output_text")
 ROUTING = re.compile(
     r"(?:model_)?(?:api_base|base_url|api_key)|chat_template\w*|guided_\w*|structured_outputs"
-    r"|continue_final_message|add_generation_prompt"
+    r"|continue_final_message|add_generation_prompt|grammar\w*|json_schema|ebnf|regex"
+    r"|logits_processors?|mm_processor_\w*|media_io_kwargs|kv_transfer_params|vllm_xargs"
 )
 PLAIN = re.compile(r"[\w.-]{1,64}", re.ASCII)
 MOST_NAMED = 16
@@ -69,6 +70,11 @@ Ignored = Any
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""Taken without effect, and as large as OpenAI takes it: some responses repeat it."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
 
@@ -161,7 +167,7 @@ class Asked(BaseModel):
     )
 
     service_tier: Literal["auto", "default"] | None = None
-    metadata: Ignored = None
+    metadata: Metadata | None = None
     user: Ignored = None
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
@@ -279,7 +285,7 @@ class ChatRequest(Asked):
     include_reasoning: bool | None = None
 
     response_format: PlainFormat | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=4)] | None = None
     verbosity: Ignored = None
     presence_penalty: Refused = None
     frequency_penalty: Refused = None

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from service.errors import BodyTooLarge, ModelNotFound
+from service.errors import ModelNotFound
 from service.openai.answer import Answer
 from service.openai.completion import ChatCompletion, Chunks, completion
 from service.openai.request import ChatRequest
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
     "/chat/completions",
     summary="Answer a chat",
     response_model=ChatCompletion,
-    responses=documented(*SOLVING, BodyTooLarge, ModelNotFound) | answered("/surefoot/trace_id"),
+    responses=documented(*SOLVING, ModelNotFound) | answered("/surefoot/trace_id"),
 )
 async def chat(body: ChatRequest, answerer: Answerer) -> Response:
     """Answer a conversation, whole or, with `stream`, in chunks as it is reasoned out."""

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 
 from service.routes.ids import HEADER, PLAIN
+
+router = APIRouter(include_in_schema=False)
+PATH = "/openapi.json"
 
 REQUEST_ID = {
     "description": "The request's own, if it is short and plain, or one of ours; logs have it too.",
@@ -32,7 +37,7 @@ class DocumentedAPI(FastAPI):
     """An application whose document says what it does: operations are named as their functions."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - FastAPI's
-        super().__init__(generate_unique_id_function=_name, **options)
+        super().__init__(generate_unique_id_function=_name, openapi_url=None, **options)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -43,6 +48,16 @@ class DocumentedAPI(FastAPI):
             for unused in ("HTTPValidationError", "ValidationError"):
                 made["components"]["schemas"].pop(unused, None)
         return super().openapi()
+
+
+@router.get(PATH)
+async def document(request: Request) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs")
+async def docs(request: Request) -> HTMLResponse:
+    return get_swagger_ui_html(openapi_url=PATH, title=request.app.title)
 
 
 def _name(route: APIRoute) -> str:

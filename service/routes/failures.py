@@ -11,23 +11,27 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.correlation import request_id
 from service.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     BudgetTooLarge,
     DeadlineExceeded,
     EngineError,
     EngineUnavailable,
+    HeadersTooLarge,
     InvalidRequest,
     InvalidType,
+    Misdirected,
     Overloaded,
     QuotaExhausted,
     QuotasUnavailable,
     RateLimited,
     ServiceError,
     ShuttingDown,
+    Unauthorized,
+    UnsupportedEncoding,
     UnsupportedValue,
     VerifierUnavailable,
 )
@@ -36,16 +40,22 @@ from service.routes.ids import HEADER
 log = logging.getLogger(__name__)
 
 MOST_ERRORS = 10
-MOST_BYTES = 2_000_000
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP = {
+    401: (Unauthorized.code, "No key, or none that is known; `Authorization: Bearer` takes it."),
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
+    408: (BodyTooSlow.code, "The body did not come in time; send it at once."),
     413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
+    415: (UnsupportedEncoding.code, "The body is compressed; send it as it is."),
+    421: (Misdirected.code, "Keyless, this is served at its address alone, or as localhost."),
+    431: (HeadersTooLarge.code, "Path and headers are over 64 kB; send less."),
 }
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue
 }
+ASKING = (Unauthorized, Misdirected, HeadersTooLarge)
+"""What can keep a request from being looked at."""
 SOLVING = (
     InvalidRequest,
     BudgetTooLarge,
@@ -54,6 +64,9 @@ SOLVING = (
     QuotaExhausted,
     ShuttingDown,
     QuotasUnavailable,
+    BodyTooSlow,
+    BodyTooLarge,
+    UnsupportedEncoding,
     EngineError,
     EngineUnavailable,
     VerifierUnavailable,
@@ -98,26 +111,6 @@ class Failed(BaseModel):
     error: Problem
 
 
-class BodyLimit:
-    """Stops reading a body at 2 MB, announced or not; the failure takes the way of all others."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        read = 0
-
-        async def limited() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > MOST_BYTES:
-                raise HTTPException(413)
-            return message
-
-        await self._app(scope, limited, send)
-
-
 def documented(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """How a route can fail, for the OpenAPI document: a response for each status."""
     told: dict[int | str, dict[str, Any]] = {}
@@ -148,12 +141,25 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _service_error)
 
 
-async def _service_error(request: Request, error: Exception) -> JSONResponse:
-    seen = failure(error)
+def refusal(status: int) -> JSONResponse:
+    """What is said where HTTP alone is the reason."""
+    code, message = HTTP.get(status, ("invalid_value", "The request cannot be read."))
+    seen = InvalidRequest(message)
+    seen.status, seen.code = status, code
+    return _told(seen)
+
+
+def _told(seen: ServiceError) -> JSONResponse:
     headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
     if type(seen).retryable:
         headers["Retry-After"] = str(seen.retry_after)
+    if seen.status == Unauthorized.status:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(envelope(seen), seen.status, headers)
+
+
+async def _service_error(request: Request, error: Exception) -> JSONResponse:
+    return _told(failure(error))
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -161,7 +167,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     wrong = error.errors()[:MOST_ERRORS]
     places = [_where(each, error.body) for each in wrong]
     said = (f"{place or 'body'}: {_what(each)}" for place, each in zip(places, wrong, strict=True))
-    return await _service_error(request, _kind(wrong[0])("; ".join(said), places[0] or None))
+    return _told(_kind(wrong[0])("; ".join(said), places[0] or None))
 
 
 def _kind(wrong: Mapping[str, Any]) -> type[InvalidRequest]:
@@ -205,10 +211,7 @@ def _what(wrong: Mapping[str, Any]) -> str:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code, message = HTTP.get(error.status_code, ("invalid_value", "The request cannot be read."))
-    seen = InvalidRequest(message)
-    seen.status, seen.code = error.status_code, code
-    response = await _service_error(request, seen)
+    response = refusal(error.status_code)
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(_methods(request))
     return response

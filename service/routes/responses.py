@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from service.errors import BodyTooLarge, ModelNotFound
+from service.errors import ModelNotFound
 from service.openai.answer import Answer
 from service.openai.response_events import ResponseEvents
 from service.openai.responses import ResponseObject, ResponsesRequest, ended, response
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
     "/responses",
     summary="Answer an input",
     response_model=ResponseObject,
-    responses=documented(*SOLVING, BodyTooLarge, ModelNotFound) | answered("/surefoot/trace_id"),
+    responses=documented(*SOLVING, ModelNotFound) | answered("/surefoot/trace_id"),
 )
 async def responses(body: ResponsesRequest, answerer: Answerer) -> Response:
     """Answer an input, whole or, with `stream`, in events as it is reasoned out."""

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 
-from service.errors import BodyTooLarge, ServiceError
+from service.errors import ServiceError
 from service.events import Event, Listener, unheard
 from service.routes import shapes
 from service.routes.document import answered
@@ -24,7 +24,7 @@ router = APIRouter(tags=["solve"], route_class=SolvingRoute)
     "/solve",
     summary="Solve a question",
     response_model=SolveResponse,
-    responses=documented(*SOLVING, BodyTooLarge) | answered("/id"),
+    responses=documented(*SOLVING) | answered("/id"),
 )
 async def solve(
     request: Request, body: SolveRequest, origin: CameBy, keep: Keeping, visit: Visiting

@@ -111,7 +111,7 @@ class Keeper:
         except (Unwritable, ValueError) as error:
             if len(batch) > 1:  # alone, so that the others are not lost with it
                 return await self._write(batch[:1])
-            self._lose(1, error)
+            self._lose(1, type(error.__cause__ or error).__name__)  # its words may be a caller's
             return 1
         self._recover()
         if self._pace.wrote(len(batch), size):

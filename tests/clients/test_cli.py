@@ -136,6 +136,18 @@ def test_the_server_may_come_from_the_environment(
     assert run("solve", "How much?").exit_code == 0
 
 
+def test_the_key_may_come_from_the_environment(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub.plays(streams(DONE), streams(DONE), streams(DONE))
+    solve(stub, "How much?")
+    monkeypatch.setenv("SUREFOOT_API_KEY", "sf-1")
+    solve(stub, "How much?")
+    solve(stub, "How much?", "--api-key", "sf-2")
+
+    sent = [headers.get("Authorization") for headers in stub.headers]
+    assert [None, "Bearer sf-1", "Bearer sf-2"] == sent
+    assert "sf-1" not in run("solve", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -145,6 +157,8 @@ def test_the_server_may_come_from_the_environment(
         (["Q?", "--knob", "threshold"], "key=value"),
         (["Q?", "--temperature", "nan"], "JSON"),
         (["Q?", "--server", "localhost:1"], "no URL"),
+        (["Q?", "--api-key", "a\nb"], "no key"),
+        (["Q?", "--api-key", "é"], "no key"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(args: list[str], said: str) -> None:

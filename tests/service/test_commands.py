@@ -13,6 +13,8 @@ import httpx2
 import pytest
 from staging import KEEPS_NONE, SUREFOOT, serving
 
+from service.keyring import create
+
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -73,6 +75,21 @@ def test_a_taken_port_is_said_in_one_sentence() -> None:
         port = str(taken.getsockname()[1])
 
         assert_one_sentence(run("serve", "--engine", "scripted", "--port", port), port, "--port")
+
+
+def test_a_public_address_wants_keys_or_the_word_that_none_are_wanted(tmp_path: Path) -> None:
+    """CVE-2026-7482: most services of this kind that are found on the net were left open."""
+    key, public = create(tmp_path / "keys.json", "alice", {}), ("--engine", "scripted")
+
+    refused = run("serve", *public, "--host", "0.0.0.0", "--port", "0")
+
+    assert_one_sentence(refused, "0.0.0.0", "surefoot keys create", "--insecure")
+    statuses = []
+    for let in ("--insecure", f"--keys={tmp_path / 'keys.json'}"):
+        with serving(*public, "--host", "0.0.0.0", let) as (_, url):
+            for headers in ({}, {"Authorization": f"Bearer {key}"}):
+                statuses += [httpx2.get(f"{url}/v1/models", headers=headers).status_code]
+    assert [200, 200, 401, 200] == statuses
 
 
 def test_a_missing_model_is_said_with_the_command_that_fetches_it(tmp_path: Path) -> None:

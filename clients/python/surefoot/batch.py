@@ -7,6 +7,7 @@ import typer
 from typer import Argument, Option
 
 from surefoot.errors import BadRequest, SurefootError
+from surefoot.options import ApiKey, Server
 from surefoot.protocol import SERVER
 
 
@@ -14,7 +15,8 @@ def batch(
     requests: Annotated[Path, Argument(help="Requests of OpenAI's API, a line of JSON each.")],
     out: Annotated[Path, Option("--out", "-o", help="File for the results; resumed if there.")],
     at_once: Annotated[int, Option(min=1, max=100, help="Most requests in work.")] = 4,
-    server: Annotated[str, Option(envvar="SUREFOOT_SERVER", help="Its URL.")] = SERVER,
+    server: Server = SERVER,
+    api_key: ApiKey = "",
 ) -> None:
     """Ask a file of requests, in OpenAI's batch format, and write the results as they come.
 
@@ -22,7 +24,7 @@ def batch(
     goes on where it ended.
     """
     try:
-        answered, failed = _asked(requests, out, at_once, server)
+        answered, failed = _asked(requests, out, at_once, server, api_key)
     except SurefootError as error:
         _stop(2 if isinstance(error, BadRequest) else 4, error.message)
     except OSError as error:
@@ -31,7 +33,7 @@ def batch(
     raise typer.Exit(1 if failed else 0)
 
 
-def _asked(requests: Path, out: Path, at_once: int, server: str) -> tuple[int, int]:
+def _asked(requests: Path, out: Path, at_once: int, server: str, api_key: str) -> tuple[int, int]:
     """How many were answered in this run and before, and how many failed."""
     import asyncio
 
@@ -46,7 +48,7 @@ def _asked(requests: Path, out: Path, at_once: int, server: str) -> tuple[int, i
         return len(ids) - failed, failed
 
     async def ask() -> None:
-        async with AsyncClient(server) as client:
+        async with AsyncClient(server, api_key) as client:
             await batchrun.run(client, todo, at_once, write)
 
     with out.open("ab") as file, batchview.watching(len(ids), standing, at_once) as show:

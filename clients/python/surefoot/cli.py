@@ -19,11 +19,13 @@ from typer import Argument, Option
 from surefoot import __version__, traces
 from surefoot.batch import batch
 from surefoot.errors import BadRequest, SurefootError
+from surefoot.options import ApiKey, Server
 from surefoot.protocol import SERVER, Baseline
 from surefoot.types import Done, Event
 
 SERVICE = {
     "serve": "Run the server.",
+    "keys": "Make, list and revoke API keys.",
     "models": "List and fetch models.",
     "doctor": "Say what this machine can run and what the settings would start.",
     "verifier": "Make and measure the verifier.",
@@ -69,7 +71,8 @@ def solve(
     temperature: Annotated[float | None, Option(help="Of the policy.")] = None,
     seed: Annotated[int | None, Option(help="Of the policy.")] = None,
     baseline: Annotated[Baseline, Option(help="How to learn Best-of-N's cost.")] = "estimate",
-    server: Annotated[str, Option(envvar="SUREFOOT_SERVER", help="Its URL.")] = SERVER,
+    server: Server = SERVER,
+    api_key: ApiKey = "",
     as_json: Annotated[bool, Option("--json", help="Print the response alone.")] = False,
 ) -> None:
     """Solve a problem: its steps and their scores, the answer, and what it cost.
@@ -84,7 +87,7 @@ def solve(
     try:
         with (
             _view(question, as_json) as show,
-            Client(server) as client,
+            Client(server, api_key) as client,
             client.stream(
                 question,
                 strategy=chosen,

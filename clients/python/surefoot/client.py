@@ -144,6 +144,8 @@ class AsyncClient:
 
 
 def _settings(base_url: str, api_key: str, timeout: float) -> dict[str, Any]:
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise BadRequest("this is no key: it has signs that none has", "invalid_api_key")
     key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     headers = {"Content-Type": "application/json", **key}
     patience = httpx2.Timeout(timeout, connect=10)

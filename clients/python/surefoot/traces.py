@@ -11,13 +11,13 @@ import typer
 from typer import Argument, Option
 
 from surefoot.errors import BadRequest, SurefootError
+from surefoot.options import ApiKey, Server
 from surefoot.protocol import SERVER, Wanted
 
 if TYPE_CHECKING:
     from surefoot.client import Client
 
 Id = Annotated[str, Argument(help="As `traces list` has it.")]
-Server = Annotated[str, Option(envvar="SUREFOOT_SERVER", help="Its URL.")]
 AsJson = Annotated[bool, Option("--json", help="Print JSON alone.")]
 Strategy = Annotated[str | None, Option("--strategy", "-s", help="Of this strategy.")]
 Outcome = Annotated[
@@ -46,6 +46,7 @@ def list_traces(
     limit: Annotated[int, Option(min=1, max=100, help="How many.")] = 20,
     cursor: Annotated[str | None, Option(help="Where the page before ended.")] = None,
     server: Server = SERVER,
+    api_key: ApiKey = "",
     as_json: AsJson = False,
 ) -> None:
     """List what was kept, newest first."""
@@ -55,7 +56,7 @@ def list_traces(
     wanted["limit"] = limit
     if cursor is not None:
         wanted["cursor"] = cursor
-    with _asking(server) as client:
+    with _asking(server, api_key) as client:
         page = client.traces(**wanted)
     if as_json:
         typer.echo(json.dumps(asdict(page)))
@@ -63,11 +64,11 @@ def list_traces(
         traceview.show_list(page)
 
 
-def show(id: Id, server: Server = SERVER, as_json: AsJson = False) -> None:
+def show(id: Id, server: Server = SERVER, api_key: ApiKey = "", as_json: AsJson = False) -> None:
     """Show one solve: its paths with their scores, its calls with their tokens."""
     from surefoot import traceview
 
-    with _asking(server) as client:
+    with _asking(server, api_key) as client:
         trace = client.trace(id)
     if as_json:
         typer.echo(json.dumps(asdict(trace)))
@@ -82,10 +83,11 @@ def export(
     since: Since = None,
     until: Until = None,
     server: Server = SERVER,
+    api_key: ApiKey = "",
 ) -> None:
     """Write whole traces, newest first, a line of JSON each."""
     wanted = _wanted(strategy, outcome, since, until)
-    with _asking(server) as client, client.export_traces(**wanted) as lines:
+    with _asking(server, api_key) as client, client.export_traces(**wanted) as lines:
         if out is None:
             for line in lines:
                 typer.echo(line)
@@ -94,9 +96,11 @@ def export(
                 file.writelines(f"{line}\n" for line in lines)
 
 
-def delete(ids: Annotated[list[str], Argument()], server: Server = SERVER) -> None:
+def delete(
+    ids: Annotated[list[str], Argument()], server: Server = SERVER, api_key: ApiKey = ""
+) -> None:
     """Delete solves, for good."""
-    with _asking(server) as client:
+    with _asking(server, api_key) as client:
         for id in ids:
             client.delete_trace(id)
             typer.echo(f"{id} is deleted")
@@ -121,13 +125,13 @@ def _wanted(
 
 
 @contextmanager
-def _asking(server: str) -> Iterator["Client"]:
+def _asking(server: str, api_key: str) -> Iterator["Client"]:
     """A client; what goes wrong is one sentence, with exit code 2 or 4."""
     from surefoot.client import Client
     from surefoot.live import one_line
 
     try:
-        with Client(server) as client:
+        with Client(server, api_key) as client:
             yield client
     except SurefootError as error:
         typer.echo(f"surefoot: {one_line(error.message)}", err=True)

@@ -102,6 +102,25 @@ def test_a_refused_field_is_named_in_the_400(client: httpx2.Client, field: str) 
     assert (param, code) == refusal(client, **{field: value})
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": 1},
+        {"a": "x" * 513},
+        {"a" * 65: "x"},
+        {str(n): "x" for n in range(17)},
+        {"a": "\ud800"},
+    ],
+    ids=["number", "long", "long key", "many", "surrogate"],
+)
+def test_metadata_is_as_small_as_openais(client: httpx2.Client, metadata: Any) -> None:
+    """Responses repeat it, so what is taken comes back."""
+    body = json.dumps({"model": "surefoot-single", "input": "1 and 2?", "metadata": metadata})
+    headers = {"content-type": "application/json"}
+
+    assert 400 == client.post("/v1/responses", content=body, headers=headers).status_code
+
+
 def test_null_is_as_good_as_leaving_a_field_out(client: httpx2.Client, plain: str) -> None:
     required = {"model", "messages", "surefoot", "seed"}
     nulls: dict[str, Any] = dict.fromkeys(set(ChatRequest.model_fields) - required)
@@ -343,6 +362,13 @@ def test_unknown_keys_are_passed_over_and_named(client: httpx2.Client, plain: st
         "structured_outputs",
         "continue_final_message",
         "add_generation_prompt",
+        "grammar",
+        "json_schema",
+        "regex",
+        "ebnf",
+        "logits_processors",
+        "mm_processor_kwargs",
+        "kv_transfer_params",
     ],
 )
 def test_keys_that_choose_a_server_or_a_template_are_refused(
