@@ -1,5 +1,6 @@
 """Composes the service: engine and verifier by the settings, solver and routes around them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +15,13 @@ from service.engines.llamacpp import LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
-from service.routes import chat, failures, health, ids, models, responses, solve, traces
+from service.routes import chat, failures, health, ids, metrics, models, responses, solve, traces
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
+from service.telemetry.metrics import Metrics
+from service.telemetry.requests import Measured
+from service.telemetry.spans import Spans
 from service.traces.keeper import Keeper
 from service.traces.retention import Retention
 from service.traces.store import Store
@@ -32,16 +36,23 @@ POLICY, CHECKER = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 PSV, JUDGE = "psv", "judge"
 
 
-def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None = None) -> FastAPI:
-    """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
+def create_app(
+    engine: Backend,
+    verifier: VerifierBackend,
+    keeper: Keeper | None = None,
+    spans: Spans | None = None,
+) -> FastAPI:
+    """The application around an engine and a verifier; what keeps traces and exports spans, if any.
 
     It closes them when it ends.
     """
+    measured = Metrics(engine, verifier, keeper)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         grader, queue = Grader(), Batching(verifier)
         app.state.solver, app.state.keeper = Solver(engine, queue, grader), keeper
+        app.state.metrics, app.state.spans = measured, spans
         app.state.since = int(time.time())
         if keeper:
             keeper.start()
@@ -53,6 +64,8 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
             grader.close()
             await queue.close()
             await engine.close()
+            if spans:
+                await asyncio.to_thread(spans.close)
 
     app = DocumentedAPI(
         title="Surefoot",
@@ -60,10 +73,11 @@ def create_app(engine: Backend, verifier: VerifierBackend, keeper: Keeper | None
         version=version("surefoot-service"),
         lifespan=lifespan,
     )
-    for routes in (solve, chat, responses, models, traces, health):
+    for routes in (solve, chat, responses, models, traces, health, metrics):
         app.include_router(routes.router)
     app.add_middleware(failures.BodyLimit)
     app.add_middleware(ids.RequestIds)
+    app.add_middleware(Measured, requests=measured.requests)
     failures.handle(app)
     return app
 
@@ -87,6 +101,14 @@ def load_keeper(settings: Settings) -> Keeper | None:
         return None
     retention = Retention(settings.traces_days, settings.traces_most, settings.traces_mb)
     return Keeper(Store(url), retention, content=settings.traces_content)
+
+
+def load_spans(settings: Settings) -> Spans | None:
+    """What exports spans, if there is anywhere to; raises `StartupError` if it is not installed."""
+    if not settings.otlp_endpoint:
+        return None
+    content = settings.telemetry_content
+    return Spans.exported(settings.otlp_endpoint, settings.engine, content=content)
 
 
 async def load_verifier(settings: Settings) -> VerifierBackend:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,15 +121,18 @@ def _pull(catalogue: Catalogue, name: str) -> None:
 def _run(settings: Settings) -> None:
     import uvicorn
 
-    from service.app import create_app, load, load_keeper
+    from service import logs
+    from service.app import create_app, load, load_keeper, load_spans
 
-    logging.basicConfig(level=logging.ERROR)
+    logs.configure(settings.log_level, content=settings.telemetry_content)
 
     async def main() -> None:
         with _listening(settings) as listener:
-            keeper = load_keeper(settings)
-            app = create_app(*await load(settings), keeper)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+            keeper, spans = load_keeper(settings), load_spans(settings)
+            app = create_app(*await load(settings), keeper, spans)
+            config = uvicorn.Config(
+                app, log_config=None, access_log=False, timeout_graceful_shutdown=5
+            )
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")
             await uvicorn.Server(config).serve(sockets=[listener])

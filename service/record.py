@@ -6,7 +6,7 @@ from statistics import fmean
 
 from service import events
 from service.engines.base import Usage
-from service.ledger import Limit
+from service.ledger import Call, Limit
 from service.solution import Path, Solution
 from verifier.answers import Grader
 from verifier.scoring import Cost
@@ -47,10 +47,16 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     verifying: list[Cost] = field(default_factory=list)
     """What verifying each draft cost."""
+    verdicts: list[events.Verified] = field(default_factory=list)
+    """In the order in which they were given."""
+    beside: list[Call] = field(default_factory=list)
+    """Calls of the measured baseline, which has a ledger of its own."""
+    latest: events.Event | None = None
     _seen: dict[tuple[int, int], Find] = field(default_factory=dict)
     _growing: list[events.TextWritten] = field(default_factory=list)
 
     def hear(self, event: events.Event) -> None:
+        self.latest = event
         self._note(event)
         self.tell(event)
 
@@ -137,6 +143,7 @@ class Record:
 
     def _verified(self, event: events.Verified) -> None:
         path, weak = event.path, event.weak
+        self.verdicts.append(event)
         before = self._seen[path.sample, path.round]
         self._seen[path.sample, path.round] = replace(before, path=path, verdict=event)
         if path.round == 0:

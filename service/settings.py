@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import DirectoryPath, Field, SecretStr
+from pydantic import AliasChoices, DirectoryPath, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,7 +12,11 @@ class Settings(BaseSettings):
     """Each field is an environment variable of the same name, in capitals behind `SUREFOOT_`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SUREFOOT_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="SUREFOOT_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        populate_by_name=True,
     )
 
     host: str = "127.0.0.1"
@@ -53,6 +57,15 @@ class Settings(BaseSettings):
     """Megabytes of traces kept at the most; the newest stay."""
     traces_content: bool = True
     """Whether the texts of questions, steps and answers are kept, or the numbers alone."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged: at info a line for each request."""
+    otlp_endpoint: str = Field(
+        default="",
+        validation_alias=AliasChoices("SUREFOOT_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Base URL of an OpenTelemetry collector (OTLP over HTTP) for spans. Empty: none are made."""
+    telemetry_content: bool = False
+    """Whether texts of questions and answers may stand in spans, and errors' words in the log."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
 

@@ -5,7 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.errors import NotFound
-from service.solver import Keep, Solver, unkept
+from service.routes.ids import request_id
+from service.solver import Keep, Loss, Report, Solver
+from service.telemetry.exchange import Exchange
+from service.telemetry.metrics import Metrics
+from service.telemetry.spans import Spans
 from service.traces.keeper import Keeper
 from service.traces.store import Store
 from service.traces.trace import KEYLESS, Origin
@@ -29,8 +33,23 @@ CameBy = Annotated[Origin, Depends(origin)]
 
 
 def keep(request: Request, origin: CameBy) -> Keep:
-    keeper: Keeper | None = request.app.state.keeper
-    return keeper.keeping(origin) if keeper else unkept
+    """Each run goes to the metrics, and to traces and spans where they are on."""
+    state = request.app.state
+    exchange: Exchange = request.state.exchange
+    metrics: Metrics = state.metrics
+    keeper: Keeper | None = state.keeper
+    spans: Spans | None = state.spans
+    into_traces = keeper.keeping(origin) if keeper else None
+    metrics.requests.solves(exchange)
+
+    def kept(run: Report | Loss) -> None:
+        metrics.kept(run, exchange, origin.tenant)
+        if into_traces:
+            into_traces(run)
+        if spans:
+            spans.kept(run, origin, request_id.get(), request.headers)
+
+    return kept
 
 
 Keeping = Annotated[Keep, Depends(keep)]

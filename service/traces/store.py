@@ -200,9 +200,10 @@ def _placed(url: URL) -> URL:
 
 
 def _options(url: URL) -> dict[str, object]:
+    quiet: dict[str, object] = {"hide_parameters": True}  # an error's text goes to the log
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": LOCKED}}
-    return {"pool_pre_ping": True}
+        return quiet | {"connect_args": {"timeout": LOCKED}}
+    return quiet | {"pool_pre_ping": True}
 
 
 @contextmanager

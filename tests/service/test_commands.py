@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import pytest
@@ -32,10 +33,10 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def serving(
-    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,)
+    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,), log: IO[str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = ["env", *variables, SUREFOOT, "serve", "--port", "0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             assert process.stdout is not None
             ready = re.search(r"http://[\d.:]+", process.stdout.readline())
@@ -63,6 +64,25 @@ def test_a_service_with_no_model_is_ready_at_once_and_ends_cleanly() -> None:
     assert ("ready", "scripted") == (ready["status"], ready["engine"])
     assert '"answer": "7"' in solved.stdout
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_what_a_service_logs_is_json_and_holds_no_word_of_a_caller(tmp_path: Path) -> None:
+    log, variables = tmp_path / "log", (KEEPS_NONE, "SUREFOOT_LOG_LEVEL=debug")
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        serving("--engine", "scripted", variables=variables, log=stream) as (process, url),
+    ):
+        headers = {"Authorization": "Bearer canary", "x-request-id": "mine"}
+        body = {"problem": "canary 3?"}
+        httpx2.post(f"{url}/solve", json=body, headers=headers).raise_for_status()
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+    text = log.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    served = [line["route"] for line in lines if line.get("request_id") == "mine"]
+    assert served == ["/solve"], text
+    assert "canary" not in text
 
 
 def test_what_a_service_kept_is_there_after_it_ended(tmp_path: Path) -> None:
