@@ -6,8 +6,7 @@ from fastapi import Depends, Request
 
 from service.errors import NotFound
 from service.routes.ids import request_id
-from service.solver import Keep, Loss, Report, Solver
-from service.telemetry.exchange import Exchange
+from service.solver import Keep, Loss, Report, Solver, unkept
 from service.telemetry.metrics import Metrics
 from service.telemetry.spans import Spans
 from service.traces.keeper import Keeper
@@ -35,17 +34,15 @@ CameBy = Annotated[Origin, Depends(origin)]
 def keep(request: Request, origin: CameBy) -> Keep:
     """Each run goes to the metrics, and to traces and spans where they are on."""
     state = request.app.state
-    exchange: Exchange = request.state.exchange
     metrics: Metrics = state.metrics
     keeper: Keeper | None = state.keeper
     spans: Spans | None = state.spans
-    into_traces = keeper.keeping(origin) if keeper else None
-    metrics.requests.solves(exchange)
+    counted = metrics.keeping(origin.tenant)
+    traced = keeper.keeping(origin) if keeper else unkept
 
     def kept(run: Report | Loss) -> None:
-        metrics.kept(run, exchange, origin.tenant)
-        if into_traces:
-            into_traces(run)
+        counted(run)
+        traced(run)
         if spans:
             spans.kept(run, origin, request_id.get(), request.headers)
 

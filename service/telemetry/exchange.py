@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from asyncio import CancelledError
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -11,16 +12,23 @@ from service.errors import ServiceError
 from service.solver import Loss, Report
 
 Outcome = Literal["answered", "refused", "rejected", "failed", "cancelled"]
-"""`refused`: the request was at fault; `rejected`: there was no room for it; `failed`: we were."""
+"""`refused`: the request was at fault; `rejected`: it was one too many; `failed`: we were."""
 
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-TOO_MANY, CLIENT_CLOSED = 429, 499
+Rejection = Literal[
+    "engine_overloaded", "rate_limit_exceeded", "insufficient_quota", "shutting_down"
+]
+"""Codes of errors that say: not now."""
+
+REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
+CLIENT_CLOSED = 499
 
 
 @dataclass(slots=True)
 class Exchange:
     began: float = field(default_factory=time.perf_counter)
     status: int | None = None
+    error: ServiceError | None = None
+    """What the caller was told instead of an answer, be it in a stream."""
     first_byte: float | None = None
     """Seconds until the response's body began."""
     answer: float | None = None
@@ -45,29 +53,22 @@ class Exchange:
 
     @property
     def outcome(self) -> Outcome:
-        """A stream that began well can end badly: then the solve says it, not the status."""
-        last = self.runs[-1] if self.runs else None
-        if isinstance(last, Loss) and not self._was_enough(last):
-            return _lost(last.error)
-        match self.status:
-            case int() as status if status < 400:
-                return "answered"
-            case int() as status if status == TOO_MANY:
+        if self.error is not None:
+            if self.error.code in REJECTIONS:
                 return "rejected"
-            case int() as status if status == CLIENT_CLOSED:
-                return "cancelled"
-            case int() as status if status < 500:
-                return "refused"
-            case _:
-                return "failed"
+            return "refused" if self.error.status < 500 else "failed"
+        if self.status == CLIENT_CLOSED or self._left:
+            return "cancelled"
+        return "failed" if self.status is None else "answered"
 
-    def _was_enough(self, last: Loss) -> bool:
-        """Whether only a further answer was lost, to the end of a shared budget."""
-        return len(self.runs) > 1 and last.ledger.exhausted is not None
+    @property
+    def _left(self) -> bool:
+        """Whether a solve was cancelled, or never began, though nothing went wrong."""
+        lost = (run.error for run in self.runs if isinstance(run, Loss))
+        return (self.solving and not self.runs) or any(
+            isinstance(error, CancelledError) for error in lost
+        )
 
 
-def _lost(error: BaseException) -> Outcome:
-    if isinstance(error, CancelledError):
-        return "cancelled"
-    ours = not isinstance(error, ServiceError) or error.status >= 500
-    return "failed" if ours else "refused"
+exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+"""That of the request that is being served."""

@@ -11,9 +11,9 @@ from prometheus_client import (
 )
 
 from service.engines.base import Backend
-from service.solver import Loss, Report
+from service.solver import Keep, Loss, Report
 from service.telemetry.drift import Drift
-from service.telemetry.exchange import Exchange
+from service.telemetry.exchange import Exchange, exchange
 from service.telemetry.load import Load
 from service.telemetry.parts import Parts
 from service.telemetry.requests import Requests
@@ -23,7 +23,7 @@ from verifier.scoring import VerifierBackend
 
 
 class Metrics:
-    """What admits requests gives its state to `load`."""
+    """Whoever admits requests is given to `load` to be watched."""
 
     def __init__(self, engine: Backend, verifier: VerifierBackend, keeper: Keeper | None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # series that nobody reads
@@ -41,10 +41,16 @@ class Metrics:
             registry=self._registry,
         )
 
-    def kept(self, run: Report | Loss, exchange: Exchange, tenant: str) -> None:
-        """Take down a run that is over; it neither waits nor raises."""
-        exchange.hear(run)
-        self._solves.kept(run, tenant)
+    def keeping(self, tenant: str) -> Keep:
+        """What takes down the runs of the request that is being served."""
+        now = exchange.get() or Exchange()
+        self.requests.solves(now)
+
+        def keep(run: Report | Loss) -> None:
+            now.hear(run)
+            self._solves.kept(run, tenant)
+
+        return keep
 
     async def text(self) -> bytes:
         """All of them as they stand now, in Prometheus's text format."""

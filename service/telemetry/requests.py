@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.telemetry.exchange import Exchange
+from service.telemetry.exchange import REJECTIONS, Exchange, exchange
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,14 @@ class Requests:
             buckets=SECONDS,
             registry=registry,
         )
+        self._rejections = Counter(
+            "surefoot_rejections_total",
+            "Requests that were turned away, by the code of the error that says so.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in REJECTIONS:
+            self._rejections.labels(reason)
         self.inflight = 0
         running = Gauge(
             "surefoot_inflight",
@@ -61,24 +69,26 @@ class Requests:
         )
         running.set_function(lambda: self.inflight)
 
-    def solves(self, exchange: Exchange) -> None:
+    def solves(self, now: Exchange) -> None:
         """The request will solve something: it is in flight until its end."""
-        self.inflight += not exchange.solving
-        exchange.solving = True
+        self.inflight += not now.solving
+        now.solving = True
 
-    def end(self, exchange: Exchange, route: str) -> None:
-        labels = (route, exchange.algorithm)
-        self._total.labels(*labels, exchange.outcome).inc()
-        self._duration.labels(*labels).observe(exchange.seconds)
-        if exchange.first_byte is not None:
-            self._first_byte.labels(*labels).observe(exchange.first_byte)
-        if exchange.answer is not None:
-            self._answer.labels(*labels).observe(exchange.answer)
-        self.inflight -= exchange.solving
+    def end(self, now: Exchange, route: str) -> None:
+        labels = (route, now.algorithm)
+        self._total.labels(*labels, now.outcome).inc()
+        self._duration.labels(*labels).observe(now.seconds)
+        if now.first_byte is not None:
+            self._first_byte.labels(*labels).observe(now.first_byte)
+        if now.answer is not None:
+            self._answer.labels(*labels).observe(now.answer)
+        if now.error is not None and now.outcome == "rejected":
+            self._rejections.labels(now.error.code).inc()
+        self.inflight -= now.solving
 
 
 class Measured:
-    """The middleware. A request's exchange is found in its state."""
+    """The middleware."""
 
     def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self._app = app
@@ -88,25 +98,25 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange()
-        scope.setdefault("state", {})["exchange"] = exchange
+        now = Exchange()
+        exchange.set(now)
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-            elif exchange.first_byte is None and message.get("body"):
-                exchange.first_byte = exchange.seconds
+                now.status = message["status"]
+            elif now.first_byte is None and message.get("body"):
+                now.first_byte = now.seconds
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._requests.end(exchange, route)
-            _tell(exchange, scope["method"], route)
+            self._requests.end(now, route)
+            _tell(now, scope["method"], route)
 
 
-def _tell(exchange: Exchange, method: str, route: str) -> None:
+def _tell(now: Exchange, method: str, route: str) -> None:
     """The line of a request: numbers, and names from closed sets."""
     level = logging.DEBUG if route in ASKED_OFTEN else logging.INFO
     if not log.isEnabledFor(level):
@@ -114,15 +124,17 @@ def _tell(exchange: Exchange, method: str, route: str) -> None:
     line: dict[str, Any] = {
         "method": method if method in METHODS else "other",
         "route": route,
-        "status": exchange.status or 500,
-        "outcome": exchange.outcome,
-        "seconds": round(exchange.seconds, 4),
+        "status": now.status or 500,
+        "outcome": now.outcome,
+        "seconds": round(now.seconds, 4),
     }
-    if exchange.runs:
-        spent = exchange.runs[-1].ledger
+    if now.error is not None:
+        line["code"] = now.error.code
+    if now.runs:
+        spent = now.runs[-1].ledger
         line |= {
-            "algorithm": exchange.algorithm,
-            "solves": [run.id for run in exchange.runs],
+            "algorithm": now.algorithm,
+            "solves": [run.id for run in now.runs],
             "tokens": spent.computed,
         }
     log.log(level, "request", extra=line)

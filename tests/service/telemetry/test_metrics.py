@@ -18,7 +18,7 @@ from staging import Playback, StatedVerifier, running, service
 from service.app import create_app
 from service.engines.base import Prompt, Usage
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
-from service.errors import EngineUnavailable
+from service.errors import EngineUnavailable, ServiceError
 from service.routes import keeping
 from service.strategies import STRATEGIES
 from service.telemetry import solves
@@ -255,20 +255,38 @@ def test_tenants_are_named_up_to_a_number_and_then_are_others(
 
 def test_what_admits_requests_is_asked_at_every_scrape() -> None:
     class Waiting:
-        depth, tokens = 3, 4096
+        waiting, queued_tokens = 3, 4096.0
 
     app = create_app(ScriptedEngine(), ArithmeticVerifier())
     with running(app) as url, httpx2.Client(base_url=url) as client:
         load: Load = app.state.metrics.load
         load.watch(Waiting())
-        load.rejected("queue")
         before = scraped(client)
-        Waiting.depth = 0
+        Waiting.waiting = 0
         after = scraped(client)
 
     assert (before["surefoot_queue_depth"], before["surefoot_queued_tokens"]) == (3, 4096)
-    assert before['surefoot_rejections_total{reason="queue"}'] == 1
     assert after["surefoot_queue_depth"] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_is_turned_away_is_counted_by_the_code_of_the_error(stream: bool) -> None:
+    """Also in a stream that had begun while its request waited."""
+
+    class TooMany(ServiceError):
+        status, code = 429, "engine_overloaded"
+
+    class Full(ScriptedEngine):
+        async def complete(self, *_: Any) -> Any:
+            raise TooMany("Too many; try again later.")
+
+    with service(Full()) as client:
+        client.post("/solve", json={"problem": "3?", "stream": stream})
+        series = scraped(client)
+
+    assert series['surefoot_rejections_total{reason="engine_overloaded"}'] == 1
+    rejected = '{algorithm="stepco",outcome="rejected",route="/solve"}'
+    assert series[f"surefoot_requests_total{rejected}"] == 1
 
 
 def test_the_number_of_series_does_not_grow_with_what_callers_send() -> None:
