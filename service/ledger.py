@@ -208,7 +208,7 @@ class MeteredEngine:
                 done = await self.backend.complete(prompts, sampling, record)
             finally:
                 wasted = 0 if done else spent.completion
-                finishes = tuple(completion.finish for completion in done)
+                finishes: tuple[Finish, ...] = tuple(completion.finish for completion in done)
                 seconds = ledger.seconds - began
                 call = Call("policy", len(prompts), began, seconds, spent, Cost(), wasted, finishes)
                 ledger.enter(call)

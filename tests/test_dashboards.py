@@ -37,10 +37,6 @@ SCRAPED = {"job", "instance"}  # Prometheus puts these on every series
 MONOTONE = {"rate", "irate", "increase"}
 
 
-class TooMany(ServiceError):
-    status, code = 429, "engine_overloaded"
-
-
 class Troubled(ScriptedEngine):
     """Fails, and turns away, where the question says so."""
 
@@ -49,7 +45,9 @@ class Troubled(ScriptedEngine):
         if "fail" in asked.messages[-1].content:
             raise EngineError("It failed.")
         if "reject" in asked.messages[-1].content:
-            raise TooMany("Too many.")
+            error = ServiceError("Too many.")
+            error.status, error.code = 429, "engine_overloaded"
+            raise error
         return await super().complete(prompts, *rest)
 
 
@@ -66,7 +64,7 @@ def families() -> dict[str, Metric]:
         for probe in ("/health", "/ready", "/metrics"):
             client.get(probe)
         text = client.get("/metrics").text
-    found = {}
+    found: dict[str, Metric] = {}
     for family in text_string_to_metric_families(text):
         found |= dict.fromkeys((sample.name for sample in family.samples), family)
     return found

@@ -273,12 +273,11 @@ def test_what_admits_requests_is_asked_at_every_scrape() -> None:
 def test_who_is_turned_away_is_counted_by_the_code_of_the_error(stream: bool) -> None:
     """Also in a stream that had begun while its request waited."""
 
-    class TooMany(ServiceError):
-        status, code = 429, "engine_overloaded"
-
     class Full(ScriptedEngine):
         async def complete(self, *_: Any) -> Any:
-            raise TooMany("Too many; try again later.")
+            error = ServiceError("Too many; try again later.")
+            error.status, error.code = 429, "engine_overloaded"
+            raise error
 
     with service(Full()) as client:
         client.post("/solve", json={"problem": "3?", "stream": stream})
@@ -291,7 +290,9 @@ def test_who_is_turned_away_is_counted_by_the_code_of_the_error(stream: bool) ->
 
 def test_the_number_of_series_does_not_grow_with_what_callers_send() -> None:
     rng = random.Random(7)
-    word = lambda: "".join(rng.choices("abcdefghij", k=9))  # noqa: E731
+
+    def word() -> str:
+        return "".join(rng.choices("abcdefghij", k=9))
 
     def wave(client: httpx2.Client) -> None:
         for _ in range(5):
