@@ -122,4 +122,6 @@ def _redacted(_: object, __: str, event: EventDict) -> EventDict:
 def _hidden(name: str, value: object) -> object:
     if TELLING.fullmatch(name):
         return LEFT_OUT
-    return SECRET.sub(rf"\1{LEFT_OUT}", value) if isinstance(value, str) else value
+    if isinstance(value, str) and SECRET.search(value):
+        return SECRET.sub(rf"\1{LEFT_OUT}", value)
+    return value

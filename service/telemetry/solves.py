@@ -34,12 +34,6 @@ class Solves:
         self._tenants: set[str] = set()
         self._count(registry)
         self._measure(registry)
-        for kind in get_args(Kind):
-            self._tokens.labels(kind)
-        for limit in get_args(Limit):
-            self._stops.labels(limit)
-        for phase in get_args(Phase):
-            self._cancellations.labels(phase)
 
     def kept(self, run: Report | Loss, tenant: str) -> None:
         """Count a run that is over."""
@@ -56,30 +50,33 @@ class Solves:
             ("algorithm", "outcome"),
             registry=registry,
         )
-        self._tokens = Counter(
+        tokens = Counter(
             "surefoot_tokens_total", "Tokens by what they were for.", ("kind",), registry=registry
         )
+        self._tokens = {kind: tokens.labels(kind) for kind in get_args(Kind)}
         self._tenant_tokens = Counter(
             "surefoot_tenant_tokens_total",
             "Tokens computed for each tenant: prompt - cached + completion + verifier.",
             ("tenant",),
             registry=registry,
         )
-        self._stops = Counter(
+        stops = Counter(
             "surefoot_budget_stops_total",
             "Solves that a limit ended.",
             ("reason",),
             registry=registry,
         )
+        self._stops = {limit: stops.labels(limit) for limit in get_args(Limit)}
         self._revisions = Counter(
             "surefoot_revisions_total", "Paths that were written anew.", registry=registry
         )
-        self._cancellations = Counter(
+        left = Counter(
             "surefoot_cancellations_total",
             "Solves whose caller left, by what was going on.",
             ("phase",),
             registry=registry,
         )
+        self._cancellations = {phase: left.labels(phase) for phase in get_args(Phase)}
 
     def _measure(self, registry: CollectorRegistry) -> None:
         self._utilization = Histogram(
@@ -94,24 +91,25 @@ class Solves:
             buckets=STEPS,
             registry=registry,
         )
-        self._scores = Histogram(
+        scores = Histogram(
             "surefoot_verifier_score",
             "The verifier's scores of fresh steps.",
             ("readout",),
             buckets=SHARES,
             registry=registry,
         )
+        self._correct, self._value = scores.labels("correct"), scores.labels("value")
 
     def _ended(self, run: Report | Loss) -> None:
         if run.ledger.exhausted:
-            self._stops.labels(run.ledger.exhausted).inc()
+            self._stops[run.ledger.exhausted].inc()
         match run:
             case Report(solution=solution):
                 outcome: str = solution.stop_reason
                 self._steps.observe(len(solution.path.steps))
             case Loss(error=CancelledError()):
                 outcome = "cancelled"
-                self._cancellations.labels(_phase(run.record.latest)).inc()
+                self._cancellations[_phase(run.record.latest)].inc()
             case _:
                 outcome = "failed"
         self._total.labels(run.strategy, outcome).inc()
@@ -119,7 +117,7 @@ class Solves:
     def _spent(self, run: Report | Loss, tenant: str) -> None:
         computed = 0
         for kind, tokens in _kinds(run):
-            self._tokens.labels(kind).inc(tokens)
+            self._tokens[kind].inc(tokens)
             computed += 0 if kind == "cached" else tokens
         self._tenant_tokens.labels(self._named(tenant)).inc(computed)
         generated = run.ledger.policy.completion
@@ -130,8 +128,8 @@ class Solves:
         for verdict in record.verdicts:
             for step in verdict.path.steps:
                 if step.score is not None and step.round == verdict.path.round:
-                    self._scores.labels("correct").observe(step.score.correct)
-                    self._scores.labels("value").observe(step.score.value)
+                    self._correct.observe(step.score.correct)
+                    self._value.observe(step.score.value)
 
     def _named(self, tenant: str) -> str:
         if tenant not in self._tenants and len(self._tenants) >= TENANTS_MOST:
