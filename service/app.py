@@ -31,6 +31,7 @@ from service.routes import (
     health,
     ids,
     limits,
+    metrics,
     models,
     responses,
     solve,
@@ -39,6 +40,9 @@ from service.routes import (
 from service.routes.document import DocumentedAPI
 from service.settings import Settings
 from service.solver import Solver
+from service.telemetry.metrics import Metrics
+from service.telemetry.requests import Measured
+from service.telemetry.spans import Spans
 from service.tenants import caller
 from service.traces.keeper import Keeper
 from service.traces.retention import Retention
@@ -62,8 +66,9 @@ def create_app(
     verifier: VerifierBackend,
     keeper: Keeper | None = None,
     settings: Settings | None = None,
+    spans: Spans | None = None,
 ) -> FastAPI:
-    """The application around an engine, a verifier and a keeper of traces, if any are to be kept.
+    """The application around an engine and a verifier; what keeps traces and exports spans, if any.
 
     It closes them when it ends. Of the settings it takes who may call, and what callers may have;
     raises `StartupError` if the file of keys cannot be read.
@@ -71,6 +76,7 @@ def create_app(
     settings = settings or Settings()
     keyring = Keyring(settings.keyring) if settings.keyring else None
     quotas = Quotas(settings.quotas.get_secret_value())
+    measured = Metrics(engine, verifier, keeper)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,8 +84,10 @@ def create_app(
         app.state.solver = Solver(engine, queue, grader, settings.verifier_down == "degrade")
         app.state.keeper = keeper
         app.state.settings, app.state.since = settings, int(time.time())
-        app.state.admission = Admission(settings.concurrency, settings.queue_tokens)
+        app.state.admission = admission = Admission(settings.concurrency, settings.queue_tokens)
         app.state.quotas = quotas
+        app.state.metrics, app.state.spans = measured, spans
+        measured.load.watch(admission)
         if keeper:
             keeper.start()
         try:
@@ -91,6 +99,8 @@ def create_app(
             await queue.close()
             await engine.close()
             await quotas.close()
+            if spans:
+                await asyncio.to_thread(spans.close)
 
     app = DocumentedAPI(
         title="Surefoot",
@@ -99,12 +109,13 @@ def create_app(
         lifespan=lifespan,
     )
     refusals = failures.documented(*failures.ASKING)
-    for routes in (solve, chat, responses, models, traces, document):
+    for routes in (solve, chat, responses, models, traces, metrics, document):
         app.include_router(routes.router, dependencies=[Depends(caller)], responses=refusals)
     app.include_router(health.router)
     app.add_middleware(callers.Callers, keyring=keyring, settings=settings)
     app.add_middleware(limits.RequestLimits)
     app.add_middleware(ids.RequestIds)
+    app.add_middleware(Measured, requests=measured.requests)
     failures.handle(app)
     return app
 
@@ -128,6 +139,14 @@ def load_keeper(settings: Settings) -> Keeper | None:
         return None
     retention = Retention(settings.traces_days, settings.traces_most, settings.traces_mb)
     return Keeper(Store(url), retention, content=settings.traces_content)
+
+
+def load_spans(settings: Settings) -> Spans | None:
+    """What exports spans, if there is anywhere to; raises `StartupError` if it is not installed."""
+    if not settings.otlp_endpoint:
+        return None
+    content = settings.telemetry_content
+    return Spans.exported(settings.otlp_endpoint, settings.engine, content=content)
 
 
 async def load_verifier(settings: Settings) -> VerifierBackend:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,15 +145,16 @@ def _pull(catalogue: Catalogue, name: str) -> None:
 def _run(settings: Settings) -> None:
     import uvicorn
 
-    from service.app import create_app, load, load_keeper
+    from service import logs
+    from service.app import create_app, load, load_keeper, load_spans
     from service.serving import Server
 
-    logging.basicConfig(level=logging.ERROR)
+    logs.configure(settings.log_level, content=settings.telemetry_content)
 
     async def main() -> None:
         with _listening(settings) as listener:
-            keeper = load_keeper(settings)
-            app = create_app(*await load(settings), keeper, settings)
+            keeper, spans = load_keeper(settings), load_spans(settings)
+            app = create_app(*await load(settings), keeper, settings, spans)
             host, port = listener.getsockname()[:2]
             typer.echo(f"Surefoot is ready on http://{host}:{port}")
             await Server(app, settings.grace).serve(sockets=[listener])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from service.engines import base
-from service.engines.base import Completion, Delta, Prompt, Sampling, Usage, Watch
+from service.engines.base import Completion, Delta, Finish, Prompt, Sampling, Usage, Watch
 from service.errors import EngineError
 from verifier.scoring import Chain, Cost, Meter, Verdict, VerifierBackend, checked, unmetered
 
@@ -51,7 +51,8 @@ class Hold:
 class Call:
     """One call that is over: what it was asked, when in the solve (in seconds), and what it cost.
 
-    `wasted` of the completion tokens were generated in a call that came to nothing.
+    `wasted` of the completion tokens were generated in a call that came to nothing; one that came
+    to something says how each completion finished.
     """
 
     kind: Literal["policy", "verifier"]
@@ -61,6 +62,7 @@ class Call:
     policy: Usage = field(default_factory=Usage)
     verifier: Cost = field(default_factory=Cost)
     wasted: int = 0
+    finishes: tuple[Finish, ...] = ()
 
 
 class Ledger:
@@ -232,16 +234,16 @@ class MeteredEngine:
                 spent += delta.usage
                 return watch(delta)
 
-            finished = False
+            done: list[Completion] = []
             try:
-                completions = await self.backend.complete(prompts, sampling, record)
-                finished = True
+                done = await self.backend.complete(prompts, sampling, record)
             finally:
-                wasted = 0 if finished else spent.completion
+                wasted = 0 if done else spent.completion
+                finishes: tuple[Finish, ...] = tuple(completion.finish for completion in done)
                 seconds = ledger.seconds - began
-                call = Call("policy", len(prompts), began, seconds, spent, wasted=wasted)
+                call = Call("policy", len(prompts), began, seconds, spent, Cost(), wasted, finishes)
                 ledger.enter(call)
-        return completions
+        return done
 
 
 def _shifted(watch: Watch, start: int) -> Watch:

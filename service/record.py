@@ -6,6 +6,7 @@ from statistics import fmean
 
 from service import events
 from service.engines.base import Usage
+from service.ledger import Call
 from service.solution import Path, Solution, StopReason
 from verifier.answers import Grader
 from verifier.scoring import Cost
@@ -49,10 +50,16 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     verifying: list[Cost] = field(default_factory=list)
     """What verifying each draft cost."""
+    verdicts: list[events.Verified] = field(default_factory=list)
+    """In the order in which they were given."""
+    beside: list[Call] = field(default_factory=list)
+    """Calls of the measured baseline, which has a ledger of its own."""
+    latest: events.Event | None = None
     _seen: dict[tuple[int, int], Find] = field(default_factory=dict)
     _growing: list[events.TextWritten] = field(default_factory=list)
 
     def hear(self, event: events.Event) -> None:
+        self.latest = event
         self._note(event)
         self.tell(event)
 
@@ -156,6 +163,7 @@ class Record:
         path, weak = event.path, event.weak
         before = self._seen[path.place]
         self._seen[path.place] = replace(before, path=path, verdict=event)
+        self.verdicts.append(event)
         if path.round == 0:
             self.verifying.append(event.cost)
         alone = sum(round == path.round for _, round in self._seen) == 1

@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
     """Serves an app of `create_app`; `grace` is in seconds."""
 
     def __init__(self, app: FastAPI, grace: float) -> None:
-        super().__init__(reception(app, log_level="warning"))
+        super().__init__(reception(app, log_config=None, access_log=False))
         self._app = app
         self._grace = grace
         self._loop: asyncio.AbstractEventLoop | None = None

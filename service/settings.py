@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import DirectoryPath, Field, SecretStr
+from pydantic import AliasChoices, DirectoryPath, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Named = Literal[
@@ -16,20 +16,23 @@ class Settings(BaseSettings):
     """Each field is an environment variable of the same name, in capitals behind `SUREFOOT_`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SUREFOOT_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="SUREFOOT_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        populate_by_name=True,
     )
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8321, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
-    engine: Literal["llamacpp", "vllm", "remote", "scripted"] = "llamacpp"
     keys: str = ""
     """The file of API keys that `surefoot keys` writes: every caller needs one of them. Empty:
     anybody may call who reaches the address."""
     insecure: bool = False
     """Let anybody in who reaches the address, though it is public and there are no keys."""
-    engine: Literal["llamacpp", "remote", "scripted"] = "llamacpp"
+    engine: Literal["llamacpp", "vllm", "remote", "scripted"] = "llamacpp"
     """Where completions come from."""
     model: str = ""
     """The policy: a catalogue name or a GGUF file (llamacpp); one of these, a folder or a hub name
@@ -97,6 +100,15 @@ class Settings(BaseSettings):
     """Requests a minute of a caller without a key; empty: no limit."""
     tokens_per_day: int | None = Field(default=None, ge=1)
     """Tokens a day that may be generated for a caller without a key; empty: no limit."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged: at info a line for each request."""
+    otlp_endpoint: str = Field(
+        default="",
+        validation_alias=AliasChoices("SUREFOOT_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    )
+    """Base URL of an OpenTelemetry collector (OTLP over HTTP) for spans. Empty: none are made."""
+    telemetry_content: bool = False
+    """Whether texts of questions and answers may stand in spans, and errors' words in the log."""
     scripted_delay: float = Field(default=0.0, ge=0, le=10)
     """Seconds the scripted engine waits before each token."""
 

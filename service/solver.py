@@ -251,6 +251,8 @@ class Solver:
         except (DeadlineExceeded, ShuttingDown):
             record.warnings.append("No time was left to measure the baseline; raise deadline_ms.")
             return None
+        finally:
+            record.beside += own.calls
         if own.exhausted:
             record.warnings.append("The measured baseline was cut short; raise deadline_ms.")
         answer = solution.path.answer

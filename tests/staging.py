@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import uvicorn
@@ -63,10 +64,10 @@ def service(
 
 @contextmanager
 def serving(
-    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,)
+    *arguments: str, variables: Sequence[str] = (KEEPS_NONE,), log: IO[str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = ["env", *variables, SUREFOOT, "serve", "--port", "0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             assert process.stdout is not None
             ready = re.search(r"http://[\d.:]+", process.stdout.readline())

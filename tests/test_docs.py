@@ -17,7 +17,7 @@ from bench import commands as benchmarks
 from service import errors, workshop
 from service.openai.request import ChatRequest
 from service.openai.responses import ResponsesRequest
-from service.routes import chat, health, models, responses, solve, traces
+from service.routes import chat, health, metrics, models, responses, solve, traces
 from service.settings import Named, Settings
 from service.strategies import STRATEGIES
 from surefoot.batchfile import URLS
@@ -40,7 +40,7 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 
 
 def test_every_route_is_documented() -> None:
-    for served in (solve, chat, responses, models, traces, health):
+    for served in (solve, chat, responses, models, traces, health, metrics):
         for route in served.router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():

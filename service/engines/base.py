@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -142,6 +142,16 @@ class Backend(Engine, Protocol):
         """Return if the engine answers; raise `EngineError` if not."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """An engine that counts for itself, where we cannot forget a token."""
+
+    @property
+    def spent(self) -> Usage:
+        """All it has computed for `complete`, also in calls that were cancelled."""
+        ...
 
 
 class Told:

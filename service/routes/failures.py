@@ -36,6 +36,7 @@ from service.errors import (
     VerifierUnavailable,
 )
 from service.routes.ids import HEADER
+from service.telemetry.exchange import exchange
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,13 @@ def envelope(error: ServiceError) -> dict[str, dict[str, str | None]]:
 
 def failure(error: BaseException) -> ServiceError:
     """The error as callers may see it; what they may not see goes to the log."""
-    if isinstance(error, ServiceError):
-        return error
-    log.error("request %s failed", request_id.get(), exc_info=error)
-    return ServiceError("The service failed; its log says why.")
+    seen = error
+    if not isinstance(seen, ServiceError):
+        log.error("request %s failed", request_id.get(), exc_info=error)
+        seen = ServiceError("The service failed; its log says why.")
+    if (now := exchange.get()) is not None:
+        now.error = seen
+    return seen
 
 
 def handle(app: FastAPI) -> None:

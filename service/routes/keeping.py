@@ -5,8 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service import tenants
+from service.correlation import request_id
 from service.errors import NotFound
-from service.solver import Keep, Solver, unkept
+from service.solver import Keep, Loss, Report, Solver, unkept
+from service.telemetry.metrics import Metrics
+from service.telemetry.spans import Spans
 from service.traces.keeper import Keeper
 from service.traces.store import Store
 from service.traces.trace import Origin
@@ -29,8 +32,21 @@ CameBy = Annotated[Origin, Depends(origin)]
 
 
 def keep(request: Request, origin: CameBy) -> Keep:
-    keeper: Keeper | None = request.app.state.keeper
-    return keeper.keeping(origin) if keeper else unkept
+    """Each run goes to the metrics, and to traces and spans where they are on."""
+    state = request.app.state
+    metrics: Metrics = state.metrics
+    keeper: Keeper | None = state.keeper
+    spans: Spans | None = state.spans
+    counted = metrics.keeping(origin.tenant)
+    traced = keeper.keeping(origin) if keeper else unkept
+
+    def kept(run: Report | Loss) -> None:
+        counted(run)
+        traced(run)
+        if spans:
+            spans.kept(run, origin, request_id.get(), request.headers)
+
+    return kept
 
 
 Keeping = Annotated[Keep, Depends(keep)]

@@ -136,7 +136,8 @@ class Keeper:
 
     def _fail(self, why: object) -> None:
         if self.trouble is None:
-            log.error("traces are not being kept: %s", why)
+            reason = str(why).partition("\n")[0]  # a database's next lines may show the row
+            log.error("traces are not being kept: %s", reason)
         self.trouble = "The store of traces cannot be written; the service's log says why."
 
     def _recover(self) -> None:

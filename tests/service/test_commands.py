@@ -46,6 +46,25 @@ def test_a_service_with_no_model_is_ready_at_once_and_ends_cleanly() -> None:
     assert process.returncode == 0
 
 
+def test_what_a_service_logs_is_json_and_holds_no_word_of_a_caller(tmp_path: Path) -> None:
+    log, variables = tmp_path / "log", (KEEPS_NONE, "SUREFOOT_LOG_LEVEL=debug")
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        serving("--engine", "scripted", variables=variables, log=stream) as (process, url),
+    ):
+        headers = {"Authorization": "Bearer canary", "x-request-id": "mine"}
+        body = {"problem": "canary 3?"}
+        httpx2.post(f"{url}/solve", json=body, headers=headers).raise_for_status()
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+    text = log.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    served = [line["route"] for line in lines if line.get("request_id") == "mine"]
+    assert served == ["/solve"], text
+    assert "canary" not in text
+
+
 def test_what_a_service_kept_is_there_after_it_ended(tmp_path: Path) -> None:
     traces = f"SUREFOOT_TRACES=sqlite:///{tmp_path}/new/traces.db"
     with serving("--engine", "scripted", variables=[traces]) as (process, url):

@@ -23,7 +23,7 @@ from service.openai.problem import is_problem
 from service.routes import limits
 from verifier.judge import ASKED
 from verifier.readout import MARKED, Layout, Pair, Query, Reading, Readout
-from verifier.scoring import Cost
+from verifier.scoring import Cost, Meter, unmetered
 from verifier.steps import MARKER, neutralise
 
 SUM = "What is 3 and 4?"
@@ -333,7 +333,9 @@ class Recorder:
     def __init__(self) -> None:
         self.queries: list[Query] = []
 
-    async def read(self, queries: Sequence[Query], pairs: Sequence[Pair]) -> list[Reading]:
+    async def read(
+        self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+    ) -> list[Reading]:
         self.queries += queries
         return [Reading((0.9,) * len(pairs), Cost(1, 1)) for _ in queries]
 

@@ -313,7 +313,7 @@ def test_the_openapi_page_is_there(client: httpx2.Client) -> None:
     schema = client.get("/openapi.json").json()
     served = {"/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/{model}"}
     traces = {"/v1/traces", "/v1/traces/export", "/v1/traces/{id}"}
-    assert {"/solve", "/health", "/ready"} | served | traces == set(schema["paths"])
+    assert {"/solve", "/health", "/ready", "/metrics"} | served | traces == set(schema["paths"])
 
 
 def test_the_same_seed_gives_the_same_answer_and_usage() -> None:
