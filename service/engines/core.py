@@ -9,7 +9,6 @@ intervals; calls fail meanwhile. Prompts, samples and usage are the business of 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -113,8 +112,6 @@ class Core:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, FAREWELL)
-            del llm
-            gc.collect()  # its destructor would complain when modules are gone
 
     async def _follow(
         self,
