@@ -55,7 +55,7 @@ def vllm_serving(model: Path, log: Path, arguments: Mapping[str, object]) -> Ite
         server.wait(60)
 
 
-def _await(url: str, server: subprocess.Popen[bytes], log: Path, patience: float = 300) -> None:
+def _await(url: str, server: subprocess.Popen[bytes], log: Path, patience: float = 900) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text(encoding="utf-8")[-4000:]

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.correlation import request_id
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -24,7 +25,7 @@ from service.errors import (
     UnsupportedValue,
     VerifierUnavailable,
 )
-from service.routes.ids import HEADER, request_id
+from service.routes.ids import HEADER
 
 log = logging.getLogger(__name__)
 
