@@ -52,10 +52,14 @@ def vllm_serving(model: Path, log: Path, arguments: Mapping[str, object]) -> Ite
         yield url
     finally:
         server.terminate()
-        server.wait(60)
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:  # it hears nothing while it loads
+            server.kill()
+            server.wait()
 
 
-def _await(url: str, server: subprocess.Popen[bytes], log: Path, patience: float = 300) -> None:
+def _await(url: str, server: subprocess.Popen[bytes], log: Path, patience: float = 900) -> None:
     end = time.monotonic() + patience
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text(encoding="utf-8")[-4000:]

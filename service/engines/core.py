@@ -224,8 +224,8 @@ def _arguments(plan: Plan) -> dict[str, object]:
         "enforce_eager": plan.eager,
         "enable_lora": bool(ranks),
         "max_loras": max(1, len(ranks)),
-        **plan.more,
         "max_lora_rank": next((r for r in RANKS if r >= max(ranks, default=1)), RANKS[-1]),
+        **plan.more,
     }
 
 

@@ -158,6 +158,7 @@ def _server() -> Iterator[None]:
         words = asked.get("prompt", " ".join(turn["content"] for turn in turns)).split()
         return {"count": len(words), "tokens": [len(word) for word in words]}
 
+    @app.post("/pooling")
     @app.post("/v1/{kind:path}")
     async def complete(request: Request) -> Response:
         turn, body = STUB.turn, await request.json()
@@ -982,3 +983,48 @@ def test_behind_a_router_that_drops_usage_the_tokens_of_each_chunk_are_counted()
 
     assert (stopped.finish, stopped.usage.completion) == ("aborted", 5)
     assert STUB.bodies[-1]["return_token_ids"] is True
+
+
+# A pooling server
+
+
+def pooled(*rows: list[list[float]]) -> Play:
+    """What vLLM says of each prompt; out of order, as its index tells which is which."""
+    data = [{"index": index, "data": each} for index, each in enumerate(rows)]
+
+    async def play(_: Request) -> Response:
+        return JSONResponse({"object": "list", "data": data[::-1]})
+
+    return play
+
+
+def test_paths_are_pooled_in_one_request_and_answered_in_order() -> None:
+    STUB.plays(pooled([[0.25], [0.5]], [[0.75]]), owner="vllm")
+
+    rows = using(lambda engine: engine.pool([[1, 2], [3]]))
+
+    assert rows == [[[0.25], [0.5]], [[0.75]]]
+    assert STUB.bodies == [{"model": "first", "input": [[1, 2], [3]], "task": "token_classify"}]
+
+
+def test_texts_and_conversations_are_tokenised_by_the_server() -> None:
+    STUB.plays(FIVE, owner="vllm")
+
+    tokens = using(lambda engine: engine.encode(["a bb", (("user", "ccc d"), ("assistant", "+"))]))
+
+    assert tokens == [[1, 2], [3, 1, 1]]
+
+
+@pytest.mark.parametrize("status", [404, 500, 501, 503])
+def test_a_server_that_does_not_pool_is_a_verifier_that_fails(status: int) -> None:
+    STUB.plays(refuses(status), owner="vllm")
+
+    with pytest.raises(VerifierError, match="first gave no scores"):
+        using(lambda engine: engine.pool([[1]]))
+
+
+def test_a_server_that_does_not_tokenise_is_a_verifier_that_fails() -> None:
+    STUB.plays(FIVE, mute=True)
+
+    with pytest.raises(VerifierError, match="first tokenised nothing"):
+        using(lambda engine: engine.encode(["a"]))

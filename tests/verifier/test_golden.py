@@ -76,7 +76,8 @@ def test_vllm_reads_what_torch_read_with_the_adapter_on_the_engine_that_writes()
     async def read_now() -> tuple[list[Verdict], list[Verdict], Completion]:
         engine, verifier = await load(settings)
         try:
-            first, again = await verifier.score(CHAINS), await verifier.score(CHAINS[:1])
+            first = [(await verifier.score([chain]))[0] for chain in CHAINS]
+            again = await verifier.score(CHAINS[:1])
             (plain,) = await engine.complete([PROMPT], Sampling(0, 1, 24))
             return first, again, plain
         finally:
@@ -103,7 +104,11 @@ def test_vllm_serve_reads_what_torch_read(tmp_path: Path) -> None:
     }
 
     async def read_now(url: str) -> list[Verdict]:
-        return await verdicts(await load_verifier(Settings(engine="remote", verifier_url=url)))
+        verifier = await load_verifier(Settings(engine="remote", verifier_url=url))
+        try:
+            return [(await verifier.score([chain]))[0] for chain in CHAINS]
+        finally:
+            await verifier.close()
 
     with vllm_serving(folder, tmp_path / "vllm.log", served) as url:
         read_out = asyncio.run(read_now(url))
