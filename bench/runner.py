@@ -105,10 +105,11 @@ class Run:
             raise failures.exceptions[0] from None
 
     async def _solve(self, draw: Draw) -> None:
-        if draw.matched in self._coming:
-            await self._coming[draw.matched].wait()
-        if draw.matched and draw.matched not in self.done:
-            return  # what it is to match has failed; both are for another run
+        if (matched := draw.matched) is not None:
+            if matched in self._coming:
+                await self._coming[matched].wait()
+            if matched not in self.done:
+                return  # what it is to match has failed; both are for another run
         asked = _asked(draw, self.done)
         found = await self._answer(draw, asked)
         right = [False] if isinstance(found, str) else await grades(self.grader, draw.item, found)

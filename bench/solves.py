@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from bench.questions import Item
 from surefoot import Solution
@@ -21,7 +21,8 @@ from verifier.training.data import held
 FILE = "solves.jsonl"
 
 
-class Row(BaseModel, frozen=True, extra="ignore"): ...
+class Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Key(NamedTuple):

@@ -177,8 +177,13 @@ def _matches(rows: Sequence[Matched], folded: bool) -> Table:
 
 
 def _controls(found: Found, folder: Path) -> Iterator[Part]:
+    yield _ceilings(found)
+    yield _flips(found)
+
+
+def _ceilings(found: Found) -> Table:
     final = {arm.arm: arm.accuracy for arm in found.arms}
-    yield Table(
+    return Table(
         (
             "arm",
             "first draft right, %",
@@ -202,7 +207,10 @@ def _controls(found: Found, folder: Path) -> Iterator[Part]:
         "draft with a false equation ends right as often as revisions that began at the first one. "
         "Selector: a right path is taken wherever one was seen.",
     )
-    yield Table(
+
+
+def _flips(found: Found) -> Table:
+    return Table(
         (
             "arm",
             "right → wrong, % of right drafts",
