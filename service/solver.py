@@ -220,15 +220,16 @@ class Solver:
             over: Limit = "shutdown" if self.curfew.rung else "deadline"
             return _best(record, ledger.exhaust(over).limit)
         except VerifierError as error:
-            if self.degrades and (solution := await record.majority(self.grader)):
+            if self.degrades and (agreed := await record.majority(self.grader)):
                 record.warnings.append("The verifier does not answer; nothing was verified.")
-                return solution
+                return agreed
             raise _unavailable() from error
         except EngineError:
-            if (solution := record.best("engine_lost")) is None or not record.drafts:
+            found = record.best("engine_lost") if record.drafts else None
+            if found is None:
                 raise
             record.warnings.append("The engine failed; this is the best path written before.")
-            return solution
+            return found
 
     async def _baseline(self, task: Task, record: Record, ledger: Ledger) -> Baseline | None:
         match task.baseline:
