@@ -49,22 +49,30 @@ class Line:
 
     weight: float = 1.0
     clock: float = 0.0
-    running: float = 0.0
-    tokens: float = 0.0
+    running: int = 0
+    tokens: int = 0
     places: deque[Place] = field(default_factory=deque)
 
     @property
     def served(self) -> float:
         return self.clock + self.running / self.weight
 
+    @property
+    def active(self) -> bool:
+        return bool(self.places) or self.running > 0
+
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """A request's place in the queue, and then among those that run; `tokens` is an estimate."""
+    """A request's place in the queue, and then among those that run.
+
+    `tokens` is what it is estimated at, when it comes and again when it begins; `most` is a bound.
+    """
 
     line: Line
     kind: str
-    tokens: float
+    most: int
+    tokens: int
     began: float | None = None
     _decided: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -102,7 +110,7 @@ class Admission:
         return sum(len(line.places) for line in self._lines.values())
 
     @property
-    def queued_tokens(self) -> float:
+    def queued_tokens(self) -> int:
         return sum(line.tokens for line in self._lines.values())
 
     def demand_open(self) -> None:
@@ -114,18 +122,16 @@ class Admission:
         """Raises what `enter` would for a request of the usual size; it is not read yet."""
         self._demand(self._line(tenant), self._all.tokens, math.inf)
 
-    def enter(self, tenant: Tenant, kind: str, most: float, within: float) -> Place:
+    def enter(self, tenant: Tenant, kind: str, most: int, within: float) -> Place:
         """A place for a solve of that kind and `most` tokens, that must begin within the seconds.
 
         Raises `Overloaded` or `ShuttingDown`. Whoever has one calls `leave`, whatever happens.
         """
-        lately = self._kinds.get(kind)
-        tokens = min(most, lately.tokens) if lately else most
-        line = self._line(tenant)
+        line, tokens = self._line(tenant), self._estimate(kind, most)
         self._demand(line, tokens, within)
-        if not line.places:
+        if not line.active:
             line.clock = max(line.clock, self._clock)
-        place = Place(line, kind, tokens)
+        place = Place(line, kind, most, tokens)
         line.places.append(place)
         line.tokens += tokens
         self._next()
@@ -165,6 +171,10 @@ class Admission:
     async def emptied(self) -> None:
         """Return when nobody is inside."""
         await self._empty.wait()
+
+    def _estimate(self, kind: str, most: int) -> int:
+        lately = self._kinds.get(kind)
+        return max(1, min(most, math.ceil(lately.tokens))) if lately else most
 
     def _learn(self, kind: str, tokens: int, seconds: float) -> None:
         if tokens:  # one that was cancelled before it began tells nothing
@@ -206,8 +216,9 @@ class Admission:
             line = min(lines, key=lambda line: line.served)
             place = line.places.popleft()
             line.tokens -= place.tokens
+            place.tokens = self._estimate(place.kind, place.most)
             line.running += place.tokens
-            self._clock = max(self._clock, line.clock)
+            self._clock = max(self._clock, min(it.clock for it in lines))
             self.running += 1
             place.begin()
 

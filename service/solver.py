@@ -220,15 +220,16 @@ class Solver:
             over: Limit = "shutdown" if self.curfew.rung else "deadline"
             return _best(record, ledger.exhaust(over).limit)
         except VerifierError as error:
-            if not self.degrades or (shared := await record.majority(self.grader)) is None:
-                raise _unavailable() from error
-            record.warnings.append("The verifier does not answer; nothing was verified.")
-            return shared
+            if self.degrades and (agreed := await record.majority(self.grader)):
+                record.warnings.append("The verifier does not answer; nothing was verified.")
+                return agreed
+            raise _unavailable() from error
         except EngineError:
-            if (best := record.best("engine_lost")) is None or not record.drafts:
+            found = record.best("engine_lost") if record.drafts else None
+            if found is None:
                 raise
             record.warnings.append("The engine failed; this is the best path written before.")
-            return best
+            return found
 
     async def _baseline(
         self, session: str, task: Task, record: Record, ledger: Ledger

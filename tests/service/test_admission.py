@@ -23,7 +23,7 @@ def tenant(name: str = "default", weight: float = 1.0) -> Tenant:
 
 
 def enter(
-    admission: Admission, name: str = "default", tokens: float = 100, weight: float = 1.0
+    admission: Admission, name: str = "default", tokens: int = 100, weight: float = 1.0
 ) -> Place:
     return admission.enter(tenant(name, weight), "single", tokens, math.inf)
 
@@ -179,7 +179,7 @@ def test_a_tenant_that_was_idle_saves_nothing_up_and_owes_nothing() -> None:
     while any(place.began for place in waiting):
         (place,) = (place for place in waiting if place.began)
         began.append(waiting.index(place) % 2)
-        waiting[waiting.index(place)] = Place(place.line, "", 0)
+        waiting[waiting.index(place)] = Place(place.line, "", 0, 0)
         admission.leave(place, 1000)
 
     assert sorted(began[:2]) == sorted(began[2:4]) == [0, 1]
