@@ -10,6 +10,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,25 @@ class Seen:
         self.failures += [f"{response.headers} {each}".lower() for each in failed]
 
 
+@contextmanager
+def started(log: Path, *options: str, **variables: str) -> Iterator[str]:
+    """The service as a person starts it, heard as far as it tells anything; yields its URL."""
+    heard = {"SUREFOOT_LOG_LEVEL": "debug", "PYTHONASYNCIODEBUG": "1"} | variables
+    command = ["env", *(f"{k}={v}" for k, v in heard.items()), SUREFOOT, "serve", "--port", "0"]
+    with (
+        log.open("w") as file,
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=file) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            ready = re.search(rb"http://[\d.:]+", process.stdout.readline())
+            assert ready is not None, log.read_text()
+            yield ready[0].decode()
+        finally:
+            process.terminate()
+            file.write(process.communicate(timeout=20)[0].decode())
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     folder, failing, seen = tmp_path_factory.mktemp("canary"), {"how": ""}, Seen()
@@ -97,26 +118,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             "SUREFOOT_VERIFIER_URL": url,
             "SUREFOOT_KEYS": str(folder / "keys.json"),
             "SUREFOOT_TRACES": f"sqlite:///{folder}",  # a folder cannot be written as a database
-            "SUREFOOT_LOG_LEVEL": "debug",
-            "PYTHONASYNCIODEBUG": "1",
         }
-        command = ["env", *(f"{k}={v}" for k, v in variables.items()), SUREFOOT, "serve"]
-        with (
-            (folder / "log").open("w") as log,
-            subprocess.Popen(
-                [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=log, text=True
-            ) as process,
-        ):
-            try:
-                assert process.stdout is not None
-                ready = re.search(r"http://[\d.:]+", process.stdout.readline())
-                assert ready is not None, (folder / "log").read_text()
-                _ask_everything(ready[0], key, failing, seen)
-            finally:
-                process.terminate()
-                seen.log = process.communicate(timeout=20)[0]
-    seen.log += (folder / "log").read_text()
-    seen.log = seen.log.replace(key, WRONG)  # one canary for both keys
+        with started(folder / "log", **variables) as served:
+            _ask_everything(served, key, failing, seen)
+    seen.log = (folder / "log").read_text().replace(key, WRONG)  # one canary for both keys
     return seen
 
 
@@ -159,3 +164,16 @@ def test_the_log_and_what_is_measured_repeat_nothing(seen: Seen) -> None:
     assert "traces are not being kept" in seen.log, "this log is the service's"
     for said in (seen.log, *seen.others):
         assert not any(each in said for each in (ASKED, WRITTEN, WRONG)), said
+
+
+def test_llama_cpp_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_path: Path) -> None:
+    """Its log is written from C++, where no formatter of ours is asked."""
+    traces = f"sqlite:///{tmp_path / 'traces.db'}"
+    with started(tmp_path / "log", "--small", SUREFOOT_TRACES=traces) as url:
+        asked = {"problem": PROBLEM, "strategy": "single", "sampling": {"max_tokens": 8}}
+        solved = httpx2.post(f"{url}/solve", json=asked, timeout=120).json()
+    log = (tmp_path / "log").read_text()
+
+    assert solved["steps"]
+    assert ASKED not in log
+    assert solved["steps"][0]["text"] not in log
