@@ -163,8 +163,8 @@ async def outnumbered(seconds: float) -> dict[str, Any]:
 async def shared(seconds: float) -> dict[str, Any]:
     """Three tenants that always have more to ask."""
     names = ("one", "other", "double")
-    with serving(queue_tokens=10**6) as served:
-        async with asking(served) as callers:
+    with serving(queue_tokens=10**6) as place:
+        async with asking(place) as callers:
             end = time.monotonic() + seconds
             served = await asyncio.gather(*(backlogged(callers, name, end) for name in names))
     shares = [tokens / WEIGHTS[name] for name, tokens in zip(names, served, strict=True)]

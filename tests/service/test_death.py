@@ -46,7 +46,7 @@ def ask(client: httpx2.Client, **body: Any) -> httpx2.Response:
 
 
 def connected(port: str) -> RemoteEngine:
-    return RemoteEngine(f"http://127.0.0.1:{port}", "surefoot-single", None, 60, 8)
+    return RemoteEngine(f"http://127.0.0.1:{port}", "surefoot-single", None, 60, 8, together=16)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
