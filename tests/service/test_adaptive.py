@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import Playback, StatedVerifier
 
@@ -220,6 +220,7 @@ def test_an_engine_that_takes_whole_chats_is_asked_to_rewrite() -> None:
     assert "7" == report.solution.path.answer
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), budget=st.integers(1, 120), most=st.integers(2, 9))
 def test_never_more_than_the_budget_and_never_a_path_that_was_not_seen(
     seed: int, budget: int, most: int
@@ -257,6 +258,7 @@ def ballot(*votes: tuple[str, float]) -> Ballot:
 VOTES = st.lists(st.tuples(st.sampled_from("1234"), st.sampled_from([0.1, 0.4, 0.9])), max_size=7)
 
 
+@settings(deadline=None)
 @given(VOTES, st.randoms(use_true_random=False))
 def test_whose_vote_came_first_does_not_matter(
     votes: list[tuple[str, float]], shuffled: object
@@ -269,6 +271,7 @@ def test_whose_vote_came_first_does_not_matter(
     assert 0 <= one.confidence <= 1
 
 
+@settings(deadline=None)
 @given(VOTES.filter(bool), st.sampled_from([0.1, 0.4, 0.9]))
 def test_another_vote_for_the_winner_makes_it_no_less_sure(
     votes: list[tuple[str, float]], value: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import StatedVerifier
 
@@ -68,6 +68,7 @@ def test_a_random_step_is_any_and_the_same_when_asked_again() -> None:
 PROBABILITIES = st.floats(0, 1, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(PROBABILITIES, PROBABILITIES), max_size=6),
     st.sampled_from(["correct", "value", "both", "random"]),

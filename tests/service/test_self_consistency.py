@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import Playback, StatedVerifier
 
@@ -44,6 +44,7 @@ def test_the_lead_stays_with_the_mass_of_a_beta_distribution(
     assert probability == staying_ahead(first, second)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 64), st.integers(0, 64))
 def test_one_of_two_answers_is_likelier(first: int, second: int) -> None:
     assert staying_ahead(first, second) + staying_ahead(second, first) == pytest.approx(1)
@@ -75,6 +76,7 @@ def test_without_a_confidence_all_are_drawn_in_one_call() -> None:
     assert 1 == len(report.ledger.calls)
 
 
+@settings(deadline=None)
 @given(st.text("123", min_size=12, max_size=12), st.sampled_from([0.75, 0.9, 0.95]))
 def test_as_many_are_drawn_as_if_they_were_drawn_one_by_one(answers: str, sure: float) -> None:
     def settled(drawn: int) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import Playback, StatedVerifier
 
@@ -148,6 +148,7 @@ def test_each_step_is_told_and_scored_once(strategy: Strategy) -> None:
             assert len(event.path.steps) == event.path.round + 1
 
 
+@settings(deadline=None)
 @given(
     strategy=st.sampled_from(SEARCHES),
     seed=st.integers(0, 10_000),
