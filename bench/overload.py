@@ -1,6 +1,6 @@
 """More asked than can be done, three times over; and a tenant that asks ten times as often.
 
-The scripted engine at 40 ms a token, eight solves at once, requests in Poisson arrivals that do not
+The scripted engine at 40 ms a token, 16 solves at once, requests in Poisson arrivals that do not
 wait for answers. Told are how long refusals take, how long answers take beside those of an idle
 service, and who got how much. Times are ratios of one run as far as they can be.
 Run: python -m bench.overload
@@ -30,7 +30,7 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings
 from service.tenants import Tenant, caller
 
-AT_ONCE, TOKENS, DELAY = 8, 30, 0.04  # a solve takes 1.2 seconds, so seven a second can be done
+AT_ONCE, TOKENS, DELAY = 16, 30, 0.04  # a solve takes 1.2 seconds: thirteen a second can be done
 CAPACITY = AT_ONCE / (TOKENS * DELAY)
 WEIGHTS = {"one": 1.0, "other": 1.0, "double": 2.0, "polite": 1.0, "greedy": 1.0}
 BODY = {"problem": "Go on.", "strategy": "single", "baseline": "none"}
@@ -96,7 +96,7 @@ async def arrivals(
 
 
 async def backlogged(client: httpx2.AsyncClient, tenant: str, end: float) -> int:
-    """Tokens served to a tenant of which ten requests always wait or run."""
+    """Tokens served to a tenant of which twenty requests always wait or run."""
     served = 0
 
     async def again() -> None:
@@ -105,7 +105,7 @@ async def backlogged(client: httpx2.AsyncClient, tenant: str, end: float) -> int
             outcome = await ask(client, tenant)
             served += outcome.tokens if time.monotonic() < end else 0
 
-    await asyncio.gather(*(again() for _ in range(10)))
+    await asyncio.gather(*(again() for _ in range(20)))
     return served
 
 
@@ -119,8 +119,8 @@ def answered(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 async def flooded(seconds: float) -> dict[str, Any]:
-    """Three times what can be done, and a queue for two."""
-    with serving(queue_tokens=2 * (TOKENS + 45)) as url:
+    """Three times what can be done, and a queue for four."""
+    with serving(queue_tokens=4 * (TOKENS + 45)) as url:
         async with asking(url) as client:
             alone = [await ask(client, "one") for _ in range(10)]
             outcomes = await arrivals(client, "one", 3 * CAPACITY, seconds)
@@ -136,7 +136,7 @@ async def flooded(seconds: float) -> dict[str, Any]:
 async def outnumbered(seconds: float) -> dict[str, Any]:
     """A polite tenant alone, and then beside one that asks ten times as often."""
     rate = 0.25 * CAPACITY
-    with serving(queue_tokens=40 * TOKENS) as url:
+    with serving(queue_tokens=80 * TOKENS) as url:
         async with asking(url) as client:
             alone = await arrivals(client, "polite", rate, seconds)
             polite, greedy = await asyncio.gather(
