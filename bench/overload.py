@@ -1,6 +1,6 @@
 """More asked than can be done, three times over; and a tenant that asks ten times as often.
 
-The scripted engine at 40 ms a token, eight solves at once, requests in Poisson arrivals that do not
+The scripted engine at 40 ms a token, 16 solves at once, requests in Poisson arrivals that do not
 wait for answers. Told are how long refusals take, how long answers take beside those of an idle
 service, and who got how much. Times are ratios of one run as far as they can be.
 Run: python -m bench.overload
@@ -31,7 +31,7 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.keyring import create
 from service.settings import Settings
 
-AT_ONCE, TOKENS, DELAY = 8, 30, 0.04  # a solve takes 1.2 seconds, so seven a second can be done
+AT_ONCE, TOKENS, DELAY = 16, 30, 0.04  # a solve takes 1.2 seconds: thirteen a second can be done
 CAPACITY = AT_ONCE / (TOKENS * DELAY)
 WEIGHTS = {"one": 1.0, "other": 1.0, "double": 2.0, "polite": 1.0, "greedy": 1.0}
 BODY = {"problem": "Go on.", "strategy": "single", "baseline": "none"}
@@ -105,8 +105,13 @@ async def arrivals(callers: Callers, tenant: str, rate: float, seconds: float) -
     return list(await asyncio.gather(*asked))
 
 
+<<<<<<< HEAD
 async def backlogged(callers: Callers, tenant: str, end: float) -> int:
-    """Tokens served to a tenant of which ten requests always wait or run."""
+    """Tokens served to a tenant of which twenty requests always wait or run."""
+=======
+async def backlogged(client: httpx2.AsyncClient, tenant: str, end: float) -> int:
+    """Tokens served to a tenant of which twenty requests always wait or run."""
+>>>>>>> admission
     served = 0
 
     async def again() -> None:
@@ -115,7 +120,7 @@ async def backlogged(callers: Callers, tenant: str, end: float) -> int:
             outcome = await ask(callers, tenant)
             served += outcome.tokens if time.monotonic() < end else 0
 
-    await asyncio.gather(*(again() for _ in range(10)))
+    await asyncio.gather(*(again() for _ in range(20)))
     return served
 
 
@@ -129,11 +134,19 @@ def answered(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 async def flooded(seconds: float) -> dict[str, Any]:
-    """Three times what can be done, and a queue for two."""
-    with serving(queue_tokens=2 * (TOKENS + 45)) as served:
+<<<<<<< HEAD
+    """Three times what can be done, and a queue for four."""
+    with serving(queue_tokens=4 * (TOKENS + 45)) as served:
         async with asking(served) as callers:
             alone = [await ask(callers, "one") for _ in range(10)]
             outcomes = await arrivals(callers, "one", 3 * CAPACITY, seconds)
+=======
+    """Three times what can be done, and a queue for four."""
+    with serving(queue_tokens=4 * (TOKENS + 45)) as url:
+        async with asking(url) as client:
+            alone = [await ask(client, "one") for _ in range(10)]
+            outcomes = await arrivals(client, "one", 3 * CAPACITY, seconds)
+>>>>>>> admission
     refused = [each for each in outcomes if each.status == 429]
     return {
         "asked": len(outcomes),
@@ -146,9 +159,15 @@ async def flooded(seconds: float) -> dict[str, Any]:
 async def outnumbered(seconds: float) -> dict[str, Any]:
     """A polite tenant alone, and then beside one that asks ten times as often."""
     rate = 0.25 * CAPACITY
+<<<<<<< HEAD
     with serving(queue_tokens=40 * TOKENS) as served:
         async with asking(served) as callers:
             alone = await arrivals(callers, "polite", rate, seconds)
+=======
+    with serving(queue_tokens=80 * TOKENS) as url:
+        async with asking(url) as client:
+            alone = await arrivals(client, "polite", rate, seconds)
+>>>>>>> admission
             polite, greedy = await asyncio.gather(
                 arrivals(callers, "polite", rate, seconds),
                 arrivals(callers, "greedy", 10 * rate, seconds),

@@ -143,8 +143,8 @@ class Solver:
         """Up to n answers under one budget, each told to a listener of its own.
 
         A strategy that samples gives its best samples of different answers, of the same run;
-        another is run again with other seeds. There are fewer where samples agree or the budget
-        ends. The baseline is that of the first. Raises what `solve` does.
+        another is run again with other seeds. There are fewer where samples agree, the budget
+        ends or a further run fails. The baseline is that of the first. Raises what `solve` does.
         """
         first = await self.solve(task, tell(0), keep, ledger)
         if first.record.candidates:
@@ -192,9 +192,8 @@ class Solver:
             other = replace(first.task, question=question, baseline="none")
             try:
                 reports.append(await self._solve(other, ledger, tell(run), keep))
-            except ServiceError:
-                if ledger.exhausted is None:
-                    raise
+            except ServiceError:  # those there are have been paid for
+                break
         return reports
 
     async def _run(

@@ -156,7 +156,7 @@ class LlamaCppEngine:
             finally:
                 for sample in samples:
                     where = slot if sample.slot is None else sample.slot
-                    self._slots.hold(where, Held(tokens + sample.tokens))
+                    self._slots.hold(where, sample.left_of(tokens))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -316,6 +316,10 @@ class Sample:
     @property
     def live(self) -> bool:
         return not (self.stopped or self.done)
+
+    def left_of(self, prompt: list[int]) -> Held:
+        """What its slot holds behind the call: the server keeps the cache of the first alone."""
+        return Held() if self.shares_prefill else Held(prompt + self.tokens)
 
     def hear(self, chunk: dict[str, Any]) -> None:
         before = self.told.usage

@@ -182,7 +182,8 @@ def _warnings(reports: Sequence[Report], asked: Asked) -> Iterator[str]:
         yield from report.record.warnings
     if len(reports) < asked.choices:
         sampled = bool(reports[0].record.candidates)
-        why = "the samples hold no other" if sampled else "the budget was spent"
+        ended = "the budget was spent" if reports[0].ledger.exhausted else "a further one failed"
+        why = "the samples hold no other" if sampled else ended
         yield f"{len(reports)} of {asked.choices} answers: {why}."
     if asked.ignored:
         yield f"Without effect: {', '.join(asked.ignored)}."

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import WithJsonSchema
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
@@ -28,6 +29,7 @@ from service.tenants import Tenant, caller
 TIMEOUT = "x-request-timeout-ms"
 Milliseconds = Annotated[
     int | None,
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 86_400_000}),  # it is never null
     Header(alias=TIMEOUT, ge=1, le=86_400_000, description="As the budget's `deadline_ms`."),
 ]
 

@@ -144,6 +144,16 @@ def test_an_engine_that_dies_in_a_revision_leaves_the_best_path_so_far_and_it_is
     assert after.json()["stop_reason"] == "accepted"
 
 
+def test_a_further_answer_that_fails_does_not_lose_the_first() -> None:
+    turns = [{"role": "user", "content": SUM}]
+    body = {"model": "surefoot-single", "messages": turns, "n": 3}
+    with service(Dying(2, EngineUnavailable("gone"))) as client:
+        answer = client.post("/v1/chat/completions", json=body).json()
+
+    assert len(answer["choices"]) == 1
+    assert answer["surefoot"]["warnings"] == ["1 of 3 answers: a further one failed."]
+
+
 def test_an_engine_that_dies_in_the_draft_is_an_error_that_nobody_pays_for_again() -> None:
     with service(Dying(1, EngineUnavailable("gone"))) as client:
         lost = ask(client)
