@@ -105,13 +105,8 @@ async def arrivals(callers: Callers, tenant: str, rate: float, seconds: float) -
     return list(await asyncio.gather(*asked))
 
 
-<<<<<<< HEAD
 async def backlogged(callers: Callers, tenant: str, end: float) -> int:
     """Tokens served to a tenant of which twenty requests always wait or run."""
-=======
-async def backlogged(client: httpx2.AsyncClient, tenant: str, end: float) -> int:
-    """Tokens served to a tenant of which twenty requests always wait or run."""
->>>>>>> admission
     served = 0
 
     async def again() -> None:
@@ -134,19 +129,11 @@ def answered(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 async def flooded(seconds: float) -> dict[str, Any]:
-<<<<<<< HEAD
     """Three times what can be done, and a queue for four."""
     with serving(queue_tokens=4 * (TOKENS + 45)) as served:
         async with asking(served) as callers:
             alone = [await ask(callers, "one") for _ in range(10)]
             outcomes = await arrivals(callers, "one", 3 * CAPACITY, seconds)
-=======
-    """Three times what can be done, and a queue for four."""
-    with serving(queue_tokens=4 * (TOKENS + 45)) as url:
-        async with asking(url) as client:
-            alone = [await ask(client, "one") for _ in range(10)]
-            outcomes = await arrivals(client, "one", 3 * CAPACITY, seconds)
->>>>>>> admission
     refused = [each for each in outcomes if each.status == 429]
     return {
         "asked": len(outcomes),
@@ -159,15 +146,9 @@ async def flooded(seconds: float) -> dict[str, Any]:
 async def outnumbered(seconds: float) -> dict[str, Any]:
     """A polite tenant alone, and then beside one that asks ten times as often."""
     rate = 0.25 * CAPACITY
-<<<<<<< HEAD
-    with serving(queue_tokens=40 * TOKENS) as served:
+    with serving(queue_tokens=80 * TOKENS) as served:
         async with asking(served) as callers:
             alone = await arrivals(callers, "polite", rate, seconds)
-=======
-    with serving(queue_tokens=80 * TOKENS) as url:
-        async with asking(url) as client:
-            alone = await arrivals(client, "polite", rate, seconds)
->>>>>>> admission
             polite, greedy = await asyncio.gather(
                 arrivals(callers, "polite", rate, seconds),
                 arrivals(callers, "greedy", 10 * rate, seconds),
