@@ -9,7 +9,6 @@ intervals; calls fail meanwhile. Prompts, samples and usage are the business of 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -35,6 +34,12 @@ CPU_BATCH = 4096  # tokens computed at once, at the least
 CPU_CACHE = 2.0  # GiB, for want of a better number
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM has room for
 
+Native = Any
+"""vLLM's own: it is an extra, and not there to be checked against."""
+
+Hear = Callable[[Native], bool]
+"""Hears an output of a sequence; answers whether it shall go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -58,12 +63,12 @@ class Plan:
 class Core:
     """Make it with `start`. It lives on the loop that it was started on."""
 
-    def __init__(self, plan: Plan, llm: Any) -> None:  # noqa: ANN401 - vLLM is no dependency
+    def __init__(self, plan: Plan, llm: Native) -> None:
         self._plan = plan
-        self._llm: Any = llm
-        self._native: Any = import_module("vllm")
-        self._kind: Any = import_module("vllm.sampling_params").RequestOutputKind.DELTA
-        self._tokens: Any = import_module("vllm.inputs").tokens_input
+        self._llm: Native = llm
+        self._native: Native = import_module("vllm")
+        self._kind: Native = import_module("vllm.sampling_params").RequestOutputKind.DELTA
+        self._tokens: Native = import_module("vllm.inputs").tokens_input
         self._adapters = _adapters(plan)
         self._numbers = count()
         self._keeping = asyncio.ensure_future(self._keep())
@@ -82,7 +87,7 @@ class Core:
         self,
         tokens: list[int],
         params: Mapping[str, object],
-        hear: Callable[[Any], bool],
+        hear: Hear,
         salt: str = "",
         adapter: str = "",
     ) -> str:
@@ -118,16 +123,14 @@ class Core:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, FAREWELL)
-            del llm
-            gc.collect()  # its destructor would complain when modules are gone
 
     async def _follow(
         self,
-        llm: Any,  # noqa: ANN401
-        prompt: Any,  # noqa: ANN401
-        params: Any,  # noqa: ANN401
-        adapter: Any,  # noqa: ANN401
-        hear: Callable[[Any], bool],
+        llm: Native,
+        prompt: Native,
+        params: Native,
+        adapter: Native,
+        hear: Hear,
     ) -> str:
         number = str(next(self._numbers))
         # Whatever becomes of us, we must learn under which name the sequence runs.
@@ -159,7 +162,7 @@ class Core:
                 log.error("vLLM runs again.")
 
 
-async def _abort(llm: Any, queue: Any, hear: Callable[[Any], bool]) -> None:  # noqa: ANN401
+async def _abort(llm: Native, queue: Native, hear: Hear) -> None:
     await llm.abort(queue.request_id, internal=True)
     if rest := queue.get_nowait():
         hear(rest)
@@ -167,8 +170,8 @@ async def _abort(llm: Any, queue: Any, hear: Callable[[Any], bool]) -> None:  # 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    errors: Any = import_module("vllm.exceptions")
-    dead: Any = import_module("vllm.v1.engine.exceptions").EngineDeadError
+    errors: Native = import_module("vllm.exceptions")
+    dead: Native = import_module("vllm.v1.engine.exceptions").EngineDeadError
     try:
         yield
     except dead as error:
@@ -179,10 +182,10 @@ def _translated() -> Iterator[None]:
         raise EngineError("vLLM refused a call; the service's log says why.") from error
 
 
-def _start(plan: Plan) -> Any:  # noqa: ANN401 - vLLM is no dependency
+def _start(plan: Plan) -> Native:
     """Blocks for as long as the model takes to load."""
     prepare(plan.threads)
-    vllm: Any = import_module("vllm")
+    vllm: Native = import_module("vllm")
     try:
         configured = vllm.AsyncEngineArgs(**_arguments(plan)).create_engine_config()
         model = configured.model_config
@@ -221,13 +224,13 @@ def _arguments(plan: Plan) -> dict[str, object]:
         "enforce_eager": plan.eager,
         "enable_lora": bool(ranks),
         "max_loras": max(1, len(ranks)),
-        "max_lora_rank": next(room for room in RANKS if room >= max(ranks, default=1)),
+        "max_lora_rank": next((r for r in RANKS if r >= max(ranks, default=1)), RANKS[-1]),
         **plan.more,
     }
 
 
-def _adapters(plan: Plan) -> dict[str, Any]:
-    request: Any = import_module("vllm.lora.request").LoRARequest
+def _adapters(plan: Plan) -> dict[str, Native]:
+    request: Native = import_module("vllm.lora.request").LoRARequest
     named = enumerate((plan.adapters or {}).items(), 1)
     return {name: request(name, number, str(folder)) for number, (name, folder) in named}
 

