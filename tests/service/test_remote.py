@@ -25,6 +25,7 @@ from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
+from service.text import readable
 from verifier.readout import Query, marked
 from verifier.scoring import Cost, VerifierError
 
@@ -324,7 +325,7 @@ def test_what_a_watch_hears_adds_up_to_the_completion(
     [completion] = complete(watch=listener)
 
     assert listener.of(0) == completion
-    assert completion.text == "".join(texts)
+    assert completion.text == readable("".join(texts))
     assert total is None or completion.usage == Usage(*total, calls=1)
 
 
