@@ -206,16 +206,13 @@ def _readout(reader: Reader, adapter: Adapter | None) -> Readout:
 
 def _one_model(settings: Settings) -> bool:
     """Whether policy and verifier are the same model, in this process."""
-    if settings.verifier_url or str(settings.verifier) in PRMS:
+    embedded = settings.engine in ("llamacpp", "vllm") and not settings.verifier_url
+    if not embedded or str(settings.verifier) in PRMS:
         return False
     adapter, policy = adapter_of(settings), settings.model or POLICY
-    match settings.engine:
-        case "vllm":
-            return policy == _checker(settings, adapter)
-        case "llamacpp":
-            return file_of(settings, policy).samefile(checker_of(settings, adapter))
-        case _:
-            return False
+    if settings.engine == "vllm":
+        return policy == _checker(settings, adapter)
+    return file_of(settings, policy).samefile(checker_of(settings, adapter))
 
 
 def _checker(settings: Settings, adapter: Adapter | None) -> str:

@@ -112,8 +112,8 @@ class Core:
         with _translated():
             asked = self._native.PoolingParams(task="token_classify")
             outputs = self._llm.encode(self._tokens(tokens), asked, str(next(self._numbers)))
-            async for output in outputs:
-                rows: list[list[float]] = output.outputs.data.tolist()
+            (output,) = [output async for output in outputs]
+        rows: list[list[float]] = output.outputs.data.tolist()
         return rows
 
     async def close(self) -> None:

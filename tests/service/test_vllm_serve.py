@@ -90,8 +90,9 @@ def test_a_kept_prefix_is_sent_in_its_tokens_and_found_in_the_cache(url: str) ->
     draft, resumed, measured = using(url, work)
 
     computed = draft.usage.prompt + draft.usage.completion
-    assert resumed.usage.prompt == computed == measured.prompt
-    assert resumed.usage.cached >= (computed - 1) // BLOCK * BLOCK - BLOCK
+    assert resumed.usage.prompt == measured.prompt
+    assert computed - 8 <= resumed.usage.prompt <= computed  # the last may spell no character
+    assert resumed.usage.cached >= (computed - 8) // BLOCK * BLOCK
 
 
 def test_usage_is_what_vllm_counts_of_samples_that_end_and_of_some_that_are_stopped(
@@ -108,7 +109,8 @@ def test_usage_is_what_vllm_counts_of_samples_that_end_and_of_some_that_are_stop
     after = counted(url) - before
 
     spent = sum((completion.usage for completion in completions), Usage())
-    assert (spent.prompt, spent.cached) == (after.prompt, after.cached)
+    assert spent.prompt == after.prompt
+    assert spent.cached <= after.cached  # the last chunk tells; a stopped one has none
     assert [c.finish for c in completions].count("aborted") == 1
     assert 0 <= after.completion - spent.completion <= 16  # written before vLLM heard of the stop
 

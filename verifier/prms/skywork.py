@@ -9,6 +9,8 @@ vLLM has no such head; `register` gives it one wherever this package is installe
 """
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from verifier.prms.prm import Piece, Prm
 from verifier.steps import neutralise
@@ -31,6 +33,5 @@ PRM = Prm("Skywork/Skywork-o1-Open-PRM-Qwen-2.5-7B", pieces, good=0, aggregate="
 
 def register() -> None:
     """vLLM calls it in each of its processes (entry point `vllm.general_plugins`)."""
-    from vllm import ModelRegistry
-
-    ModelRegistry.register_model("Qwen2ForPrmModel", "verifier.prms.value_head:Qwen2ForPrmModel")
+    registry: Any = import_module("vllm").ModelRegistry
+    registry.register_model("Qwen2ForPrmModel", "verifier.prms.value_head:Qwen2ForPrmModel")
