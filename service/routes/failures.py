@@ -133,9 +133,14 @@ def failure(error: BaseException) -> ServiceError:
     if not isinstance(seen, ServiceError):
         log.error("request %s failed", request_id.get(), exc_info=error)
         seen = ServiceError("The service failed; its log says why.")
+    _note(seen)
+    return seen
+
+
+def _note(seen: ServiceError) -> None:
+    """What the caller is told decides the outcome that is counted."""
     if (now := exchange.get()) is not None:
         now.error = seen
-    return seen
 
 
 def handle(app: FastAPI) -> None:
@@ -154,6 +159,7 @@ def refusal(status: int) -> JSONResponse:
 
 
 def _told(seen: ServiceError) -> JSONResponse:
+    _note(seen)
     headers = {"x-should-retry": "true" if seen.retryable else "false", HEADER: request_id.get()}
     if type(seen).retryable:
         headers["Retry-After"] = str(seen.retry_after)

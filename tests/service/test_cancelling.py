@@ -123,7 +123,7 @@ def leave(url: str, path: str, body: dict[str, Any], when: Callable[[], bool]) -
     """Ask, and hang up as soon as that is so."""
     address = httpx2.URL(url)
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(content)}\r\n\r\n"
     limit = time.monotonic() + 20
     with socket.create_connection((address.host, address.port or 80)) as line:
