@@ -18,6 +18,7 @@ from traceback import extract_tb
 from typing import TextIO
 
 import structlog
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 from structlog.types import EventDict, Processor
 
 from service.correlation import request_id
@@ -45,6 +46,7 @@ def configure(level: str, *, content: bool, stream: TextIO = sys.stderr) -> None
     root.setLevel(logging.WARNING)
     for name in OURS:
         logging.getLogger(name).setLevel(level.upper())
+    set_on_retry_hooks([LoggingOnRetryHook])  # not past us, as it does where it finds structlog
 
 
 def formatter(*, content: bool, plain: bool) -> structlog.stdlib.ProcessorFormatter:

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request, Response
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from staging import running
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -851,9 +852,11 @@ def test_a_measure_is_never_too_few() -> None:
 
 def test_no_text_of_a_caller_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     STUB.plays(refuses(429, error="It is 5."), FIVE)
+    set_on_retry_hooks([LoggingOnRetryHook])
 
     complete(Prompt((Message("user", "canary"),)), key="sesame")
 
+    set_on_retry_hooks(None)
     assert caplog.records, "a retry is logged"
     said = "".join(str(vars(record)) for record in caplog.records)
     assert not [word for word in ("canary", "sesame", "It is 5.") if word in said]
