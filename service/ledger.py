@@ -66,10 +66,15 @@ class Call:
 
 
 class Ledger:
-    """Of one request; `since` is when it came, by the monotonic clock, if that was not just now."""
+    """Of one request.
 
-    def __init__(self, budget: Budget, since: float | None = None) -> None:
+    `since` is when it came, by the monotonic clock, if that was not just now. `payer`: the tenant
+    that it is spent for; what engines have cached for one payer is of no use to another.
+    """
+
+    def __init__(self, budget: Budget, since: float | None = None, payer: str = "") -> None:
         self.budget = budget
+        self.payer = payer
         self.policy = Usage()
         self.verifier = Cost()
         self.wasted = 0
@@ -116,7 +121,7 @@ class Ledger:
     def aside(self, max_tokens: int) -> Ledger:
         """A ledger for what is not of this budget, but of this request and its time."""
         milliseconds = max(0, int(1000 * self.seconds_left))
-        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds)))
+        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds), payer=self.payer))
         return self._asides[-1]
 
     def grant(self, weights: Sequence[int], ask: int) -> tuple[int, int]:
@@ -206,7 +211,7 @@ class MeteredEngine:
                 if not done:
                     raise
                 return done + [_refused(index, watch) for index in range(start, len(prompts))]
-            wave = [replace(each, session=self.session) for each in prompts[start : start + count]]
+            wave = [self._stamped(prompt) for prompt in prompts[start : start + count]]
             granted = replace(
                 base.at(sampling, start), max_tokens=tokens, seconds=self.ledger.seconds_left
             )
@@ -216,6 +221,10 @@ class MeteredEngine:
             if short and done[-1].finish == "length":
                 self.ledger.exhaust("token_budget")
         return done
+
+    def _stamped(self, prompt: Prompt) -> Prompt:
+        since = int(time.time() - self.ledger.seconds)
+        return replace(prompt, salt=self.ledger.payer, session=self.session, since=since)
 
     async def _weigh(self, prompts: Sequence[Prompt]) -> list[int]:
         if self.ledger.budget.max_compute_tokens is None:
@@ -267,7 +276,8 @@ class MeteredVerifier:
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
-        chains = [replace(chain, session=self.session) for chain in chains]
+        payer = self.ledger.payer
+        chains = [replace(chain, session=self.session, salt=payer) for chain in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))

@@ -21,13 +21,14 @@ Pair = tuple[str, str]
 class Query:
     """A conversation of two turns and the third as far as it is begun; the next token is read.
 
-    What callers and policies wrote in it has been neutralised. `session` is its chain's.
+    What callers and policies wrote in it has been neutralised. `session`, `salt`: its chain's.
     """
 
     system: str
     user: str
     begun: str = ""
     session: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Readout:
     def _queries(self, chain: Chain) -> list[Query]:
         ends = range(len(chain.known) + 1, len(chain.steps) + 1)
         queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
-        return [replace(query, session=chain.session) for query in queries]
+        return [replace(query, session=chain.session, salt=chain.salt) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs, meter)

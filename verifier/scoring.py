@@ -33,12 +33,14 @@ class Chain:
 
     `known`: scores of its first steps from an earlier call; a verifier need not read those again.
     `session`: the same for all chains of a solve; a verifier of several replicas keeps them on one.
+    `salt`: what was cached for chains of another is not used.
     """
 
     question: str
     steps: tuple[str, ...]
     known: tuple[Score, ...] = ()
     session: str = ""
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,15 @@ class Prompt:
     `salt` is the tenant's: what an engine has cached is used again for prompts of the same salt.
     `session`: whose call it is, the same for all calls of a solve. Where an engine is several
     replicas, they go to one of them, which still has the tokens of those before in its cache.
+    `since`: when the request came that it is for, in seconds since 1970. Where calls wait for each
+    other, those of the earlier request go first, so that what was begun is ended.
     """
 
     messages: tuple[Message, ...]
     prefix: str = ""
     salt: str = ""
     session: str = ""
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,8 @@ class Told:
 def turns(query: Query) -> Prompt:
     """A verifier's query as a prompt."""
     messages = (Message("system", query.system), Message("user", query.user))
-    return Prompt(messages if query.system else messages[1:], query.begun, session=query.session)
+    said = messages if query.system else messages[1:]
+    return Prompt(said, query.begun, query.salt, query.session)
 
 
 def at(sampling: Sampling, index: int) -> Sampling:

@@ -90,8 +90,11 @@ class Core:
         hear: Hear,
         salt: str = "",
         adapter: str = "",
+        since: int = 0,
     ) -> str:
         """Run one sequence; every output of it is heard, once. Returns how it ended.
+
+        Of sequences that wait, those of the least `since` go first.
 
         It is aborted if `hear` says no, or fails, or the caller is cancelled; what had been written
         by then is heard first. Raises `EngineError`.
@@ -104,6 +107,7 @@ class Core:
                 self._native.SamplingParams(**params, output_kind=self._kind, skip_clone=True),
                 self._adapters[adapter] if adapter else None,
                 hear,
+                since,
             )
 
     async def pool(self, tokens: list[int]) -> list[list[float]]:
@@ -131,11 +135,12 @@ class Core:
         params: Native,
         adapter: Native,
         hear: Hear,
+        since: int,
     ) -> str:
         number = str(next(self._numbers))
         # Whatever becomes of us, we must learn under which name the sequence runs.
         adding = asyncio.ensure_future(
-            llm.add_request(number, prompt, params, lora_request=adapter)
+            llm.add_request(number, prompt, params, lora_request=adapter, priority=since)
         )
         finished, welcome, ending = False, True, "abort"
         try:
@@ -222,6 +227,7 @@ def _arguments(plan: Plan) -> dict[str, object]:
         "kv_cache_memory_bytes": None if cache is None else int(cache * 2**30),
         "gpu_memory_utilization": plan.share,
         "enforce_eager": plan.eager,
+        "scheduling_policy": "priority",
         "enable_lora": bool(ranks),
         "max_loras": max(1, len(ranks)),
         "max_lora_rank": next((r for r in RANKS if r >= max(ranks, default=1)), RANKS[-1]),

@@ -296,7 +296,7 @@ class RemoteEngine:
         body = {"prompt": head + begun, "add_special_tokens": False}
         turn = Turn.begun(prompt.prefix, begun)
         try:
-            body |= self._asked(sampling)
+            body |= self._asked(prompt, sampling)
             seconds = sampling.seconds
             return await self._hear(prompt, "/v1/completions", body, told, seconds, turn)
         finally:
@@ -366,7 +366,7 @@ class RemoteEngine:
         prefix = prompt.prefix
         if prefix and not self.begins_turns:
             raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
-        body = self._asked(sampling)
+        body = self._asked(prompt, sampling)
         if self._server == "llamacpp" and self.begins_turns:
             rendered = await self._ask("POST", "/apply-template", body | {"messages": messages})
             own = {"prompt": rendered.prompt + prefix, "timings_per_token": True}
@@ -376,13 +376,16 @@ class RemoteEngine:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return "/v1/chat/completions", body | {"messages": messages}
 
-    def _asked(self, sampling: Sampling) -> dict[str, Any]:
+    def _asked(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         drawn = asdict(replace(sampling, seconds=None))
         body = {name: value for name, value in drawn.items() if value not in (None, ())}
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
             body["return_token_ids"] = True  # vllm-router drops the wish to be told of usage
+            body["priority"] = prompt.since  # of no effect unless it schedules by priority
+            if prompt.salt:
+                body["cache_salt"] = prompt.salt
         return body
 
     async def _ask(self, method: str, path: str, body: object = None, session: str = "") -> _Heard:

@@ -101,7 +101,7 @@ class VllmEngine:
         """The log-probabilities of these tokens as the next one, and what it cost."""
         heard = Heard(await self.tokens(base.turns(query)), Told(base.unwatched, 0))
         params = {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(words)}
-        await self._core.follow(heard.sent.tokens, params, heard, adapter=adapter)
+        await self._core.follow(heard.sent.tokens, params, heard, query.salt, adapter)
         return heard.logs, heard.told.usage
 
     def word(self, text: str) -> int:
@@ -123,7 +123,9 @@ class VllmEngine:
             "seed": sampling.seed,
         }
         try:
-            ending = await self._core.follow(turn.tokens, params, heard, prompt.salt)
+            ending = await self._core.follow(
+                turn.tokens, params, heard, prompt.salt, since=prompt.since
+            )
         finally:
             self._written.remember(prompt, prompt.prefix + told.text, heard.written)
         told.complete(FINISHES.get(ending, "failed"))

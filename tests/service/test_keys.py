@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from staging import service
+from staging import Playback, StatedVerifier, service
 from typer.testing import CliRunner, Result
 
 from service import keyring
@@ -356,3 +356,16 @@ def test_the_file_must_be_named_and_there(tmp_path: Path) -> None:
     assert "surefoot keys create" in command(tmp_path / "none", "list").stderr
     with pytest.raises(StartupError, match="surefoot keys create"):
         create_app(ScriptedEngine(), ArithmeticVerifier(), None, Settings(keys="/none/keys.json"))
+
+
+def test_what_an_engine_caches_for_one_tenant_is_of_no_use_to_another(other: Path) -> None:
+    """The policy's prompts and the verifier's chains are stamped with whose they are."""
+    made = {name: create(other, name, {}) for name in ("alice", "bob")}
+    script, verifier = Playback(*[" so.\nAnswer: 7"] * 2), StatedVerifier()
+    with service(ScriptedEngine(script), verifier, settings=Settings(keys=str(other))) as client:
+        for key in made.values():
+            said = {"problem": "What is 3 and 4?", "strategy": "single", "baseline": "none"}
+            client.post("/solve", json=said, headers=bearer(key)).raise_for_status()
+
+    assert ["alice", "bob"] == [prompt.salt for prompt in script.prompts]
+    assert ["alice", "bob"] == [chain.salt for chain in verifier.chains]

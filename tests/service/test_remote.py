@@ -961,6 +961,18 @@ def test_every_call_of_a_solve_names_its_session_and_a_lone_call_names_none() ->
     assert STUB.headers[-1]["x-session-id"] == "solve-2"
 
 
+def test_vllm_is_told_whose_cache_a_call_may_use_and_since_when_it_is_wanted() -> None:
+    asked = Prompt(ASK.messages, salt="alice", since=1_790_000_000)
+
+    STUB.plays(FIVE, owner="vllm")
+    complete(asked)
+    assert ("alice", 1_790_000_000) == tuple(map(STUB.bodies[-1].get, ("cache_salt", "priority")))
+
+    STUB.plays(FIVE)
+    complete(asked)
+    assert not {"cache_salt", "priority"} & STUB.bodies[-1].keys()
+
+
 def test_samples_beyond_those_that_stay_together_begin_sessions_of_their_own() -> None:
     STUB.plays(FIVE)
 

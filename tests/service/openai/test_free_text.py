@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chatting import chat
 from staging import Playback, StatedVerifier, service
 
-from service.engines.base import Message, Prompt
+from service.engines.base import Message
 from service.engines.scripted import ScriptedEngine
 from service.openai.names import SLUGS
 from service.openai.problem import is_problem
@@ -47,9 +46,9 @@ def test_free_text_comes_back_as_the_policy_wrote_it(question: str, model: str) 
     with service(engine, StatedVerifier()) as client:
         answer = chat(client, model=f"surefoot-{model}", messages=turns)
 
-    asked = Prompt((Message("system", "Be kind."), Message("user", question)))
+    asked = (Message("system", "Be kind."), Message("user", question)), ""
     assert answer["choices"][0]["message"]["content"] == FREE[question]
-    assert {asked} == {replace(prompt, session="") for prompt in script.prompts}
+    assert {asked} == {(prompt.messages, prompt.prefix) for prompt in script.prompts}
     assert len(script.prompts) == DRAWN.get(model, 10)
     assert answer["surefoot"]["answer"] is None
     assert not answer["surefoot"]["verified"]
