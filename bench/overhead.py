@@ -24,7 +24,8 @@ import uvicorn
 from pydantic import SecretStr
 
 from service import logs
-from service.app import create_app, load_keeper
+from service.app import create_app
+from service.assembly import load_keeper
 from service.engines.base import Prompt
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.app import load
+from service.assembly import load
 from service.engines.base import (
     Backend,
     Completion,

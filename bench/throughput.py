@@ -26,7 +26,8 @@ from typing import Any
 import httpx2
 import uvicorn
 
-from service.app import create_app, size_vllm
+from service.app import create_app
+from service.assembly import size_vllm
 from service.engines.base import Message, Sampling
 from service.engines.core import CPU_BATCH, CPU_BLOCK, prepare
 from service.engines.tokenizer import ChatTokenizer

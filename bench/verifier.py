@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from statistics import median
 
-from service.app import load_verifier
+from service.assembly import load_verifier
 from service.settings import Settings
 from verifier.scoring import Chain, Verdict, VerifierBackend
 

@@ -146,7 +146,8 @@ def _run(settings: Settings) -> None:
     import uvicorn
 
     from service import logs
-    from service.app import create_app, load, load_keeper, load_spans
+    from service.app import create_app
+    from service.assembly import load, load_keeper, load_spans
     from service.serving import Server
 
     logs.configure(settings.log_level, content=settings.telemetry_content)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from service import app
+from service import assembly
 from service.catalogue import Catalogue
 from service.checkpoint import dequantised_folder, quantised
 from service.errors import ServiceError
@@ -62,7 +62,7 @@ def _policy(settings: Settings) -> str:
         case "remote":
             return f"{asyncio.run(_served(settings))} at {settings.engine_url}"
         case "llamacpp":
-            file = app.file_of(settings, settings.model or app.POLICY)
+            file = assembly.file_of(settings, settings.model or assembly.POLICY)
             return f"{file.stem} on llama.cpp, {settings.threads} threads"
         case "vllm":
             return _on_vllm(settings)
@@ -70,11 +70,11 @@ def _policy(settings: Settings) -> str:
 
 def _on_vllm(settings: Settings) -> str:
     Machine.look().demand_vllm()
-    shelf, named = Catalogue.load(settings.folder), settings.model or app.POLICY
+    shelf, named = Catalogue.load(settings.folder), settings.model or assembly.POLICY
     file = quantised(named, shelf)
     if file and not dequantised_folder(file, shelf.folder).is_dir():
         return f"{named} on vLLM; the first start dequantises it, which takes a minute"
-    checkpoint, context, cache = app.size_vllm(settings)
+    checkpoint, context, cache = assembly.size_vllm(settings)
     weights = f"{checkpoint.weights / GIB:.1f} GiB of weights"
     kept = f"{cache:g} GiB of cache" if cache else f"cache in {settings.vllm_share:.0%} of the GPU"
     size = f"{weights}, {kept}, a context of {context:,} tokens"
@@ -88,14 +88,14 @@ def _verifier(settings: Settings) -> str:
         place = settings.verifier_url or "vLLM"
         model = settings.verifier_model or prm.hub
         return f"{model} at {place}; choose among paths by the {prm.aggregate} of its scores"
-    adapter = app.adapter_of(settings)
-    kind = adapter.name if adapter else app.JUDGE
+    adapter = assembly.adapter_of(settings)
+    kind = adapter.name if adapter else assembly.JUDGE
     if settings.verifier_url:
         return f"{kind} at {settings.verifier_url}"
-    return f"{kind} over {app.checker_of(settings, adapter).stem} on llama.cpp"
+    return f"{kind} over {assembly.checker_of(settings, adapter).stem} on llama.cpp"
 
 
 async def _served(settings: Settings) -> str:
-    engine = await app.load_engine(settings)
+    engine = await assembly.load_engine(settings)
     await engine.close()
     return engine.name

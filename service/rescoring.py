@@ -94,7 +94,7 @@ async def _bodies(store: Store, tenant: str, ids: list[str]) -> AsyncIterator[st
 
 @asynccontextmanager
 async def _store(settings: Settings) -> AsyncIterator[Store]:
-    from service.app import load_keeper
+    from service.assembly import load_keeper
     from service.errors import StartupError
 
     keeper = load_keeper(settings)
@@ -108,7 +108,7 @@ async def _store(settings: Settings) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def _verifier(settings: Settings, anew: bool) -> AsyncIterator[VerifierBackend | None]:
-    from service.app import load_verifier
+    from service.assembly import load_verifier
     from service.errors import VerifierUnavailable
     from verifier.batching import Batching
     from verifier.scoring import VerifierError

@@ -56,7 +56,7 @@ def rollouts(
     """Sample and grade solutions to questions. Resumes; questions come shuffled, always alike."""
 
     async def run() -> None:
-        from service.app import load_engine
+        from service.assembly import load_engine
         from verifier.training.rollouts import roll, wanted
 
         chosen = _questions(questions, exclude)[skip:][:limit]
@@ -246,7 +246,7 @@ class EnginePolicy:
 
 async def _verifier(name: str) -> VerifierBackend:
     """One of the service's, as the settings have it, or a run's adapter in torch."""
-    from service.app import load_verifier
+    from service.assembly import load_verifier
 
     if _is_run(Path(name)):
         return _in_torch(Path(name), SMALL)

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from staging import running, train_at_random
 
-from service.app import load
+from service.assembly import load
 from service.catalogue import Catalogue
 from service.engines.base import Backend
 from service.engines.llamacpp import LlamaCppEngine

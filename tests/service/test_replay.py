@@ -259,7 +259,7 @@ def test_with_an_aggregate_or_threshold_alone_no_model_is_loaded(
     def refuse(*_: object) -> Any:
         raise AssertionError("a verifier was loaded")
 
-    monkeypatch.setattr("service.app.load_verifier", refuse)
+    monkeypatch.setattr("service.assembly.load_verifier", refuse)
 
     assert 0 == run("--all", "--aggregate", "mean", "--threshold", "0.4").exit_code
 

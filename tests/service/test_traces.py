@@ -28,7 +28,8 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 from staging import Playback, StatedVerifier, running, service
 
-from service.app import create_app, load_keeper
+from service.app import create_app
+from service.assembly import load_keeper
 from service.engines.base import Message, Sampling
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError

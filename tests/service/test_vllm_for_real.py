@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.app import load
+from service.assembly import load
 from service.engines.base import Message, Sampling
 from service.events import Event
 from service.ledger import Budget

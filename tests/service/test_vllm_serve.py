@@ -15,7 +15,7 @@ from checkpoints import tiny_chat
 from rewarders import qwen_math
 from vllm_server import vllm_serving
 
-from service.app import load_verifier
+from service.assembly import load_verifier
 from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote import RemoteEngine

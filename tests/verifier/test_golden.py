@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from vllm_server import vllm_serving
 
-from service.app import load, load_verifier
+from service.assembly import load, load_verifier
 from service.catalogue import Catalogue
 from service.checkpoint import dequantised
 from service.engines.base import Completion, Message, Prompt, Sampling

@@ -13,7 +13,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from staging import Playback, StatedVerifier, running
 
-from service.app import create_app, load_spans
+from service.app import create_app
+from service.assembly import load_spans
 from service.engines.base import Backend
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings
