@@ -47,6 +47,7 @@ def configure(level: str, *, content: bool, stream: TextIO = sys.stderr) -> None
     for name in OURS:
         logging.getLogger(name).setLevel(level.upper())
     set_on_retry_hooks([LoggingOnRetryHook])  # not past us, as it does where it finds structlog
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # who gave up in the end says so
 
 
 def formatter(*, content: bool, plain: bool) -> structlog.stdlib.ProcessorFormatter:

@@ -28,7 +28,7 @@ MARKER = " ки"  # behind every step that a verifier reads (Math-Shepherd, 2312
 _CORE = r"""
     (?P<head>\#{1,6}[ \t]*)? (?:\*\*)? step[ \t]*\d+
     (?: (?:\*\*)? [ \t]* (?: [:\uff1a] | [.)–—-](?!\d) ) (?:\*\*)?
-      | \*\*(?!\S) | (?(head)\b|(?!)) )
+      | \*\*(?= \s | \Z | <step[ \t]*\d+[ \t]*> ) | (?(head)\b|(?!)) )
 """
 _EXPLICIT = rf"(?: ^[ \t]*{_CORE} | <step[ \t]*\d+[ \t]*> )"
 _FLAGS = re.IGNORECASE | re.MULTILINE | re.VERBOSE

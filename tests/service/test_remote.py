@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 import time
@@ -854,7 +855,8 @@ def test_no_text_of_a_caller_reaches_the_log(caplog: pytest.LogCaptureFixture) -
     STUB.plays(refuses(429, error="It is 5."), FIVE)
     set_on_retry_hooks([LoggingOnRetryHook])
 
-    complete(Prompt((Message("user", "canary"),)), key="sesame")
+    with caplog.at_level(logging.WARNING, logger="stamina"):
+        complete(Prompt((Message("user", "canary"),)), key="sesame")
 
     set_on_retry_hooks(None)
     assert caplog.records, "a retry is logged"

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from verifier.steps import MARKER, OPENING, join, label, marked, neutralise, split
@@ -263,6 +263,7 @@ def test_a_policy_can_write_on_from_where_a_step_starts(path: str, prefixes: lis
 
 
 @settings(max_examples=1500, deadline=None)
+@example("Step 1:**Step 4\n**Step 4**<Step 1>")  # a tag behind it hid that a bold line is a label
 @given(TEXTS)
 def test_splitting_what_was_joined_changes_nothing(text: str) -> None:
     steps = texts(text)
