@@ -24,7 +24,7 @@ clients: setup
 	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py
 
 vllm: .venv-vllm/installed
-	.venv-vllm/bin/pytest -m vllm tests/service tests/verifier/test_golden.py tests/test_docker.py tests/test_replicas.py
+	.venv-vllm/bin/pytest -m vllm $$(grep -rl --include='*.py' 'mark\.vllm' tests)
 
 # vLLM wants other versions than ours, so an environment of its own. Its CPU build asks for parts of
 # torch that no text model needs, and whose builds seldom match: they are left out.
