@@ -23,7 +23,7 @@ from staging import running
 from starlette.middleware.base import RequestResponseEndpoint
 
 from service.app import create_app
-from service.engines.base import Completion, Prompt, Sampling, Watch, unwatched
+from service.engines.base import Completion, Delta, Prompt, Sampling, Watch, unwatched
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine, rehearse
 from service.errors import EngineError, EngineUnavailable
 
@@ -63,10 +63,19 @@ class Moody(ScriptedEngine):
         question = prompts[0].messages[-1].content
         if QUESTIONS["away"] in question:
             raise EngineUnavailable("The engine does not answer; try again.")
-        completions = await super().complete(prompts, sampling, watch)
-        if QUESTIONS["breaks"] in question:
+        broken = QUESTIONS["breaks"] in question
+        return await super().complete(prompts, sampling, _breaking(watch) if broken else watch)
+
+
+def _breaking(watch: Watch) -> Watch:
+    """The engine breaks when it has written all but the end."""
+
+    def hear(delta: Delta) -> bool:
+        if delta.finish:
             raise EngineError("The engine broke; see its log.")
-        return completions
+        return watch(delta)
+
+    return hear
 
 
 def _written(prompt: Prompt, rng: random.Random) -> str:
