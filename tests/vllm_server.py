@@ -42,7 +42,9 @@ def vllm_serving(model: Path, log: Path, arguments: Mapping[str, object]) -> Ite
     """Yields its URL when it answers; what it logs goes to `log`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    # An engine in this process has set another level, which the server would inherit.
+    command = ["env", "VLLM_LOGGING_LEVEL=INFO", sys.executable]
+    command += ["-m", "vllm.entrypoints.openai.api_server"]
     command += flags({"model": model, "host": "127.0.0.1", "port": port, **SMALL, **arguments})
     with log.open("w", encoding="utf-8") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

@@ -50,7 +50,6 @@ class Visit:
 
     async def knock(self) -> None:
         """Raises what there is against any request of this caller's."""
-
         self._tenant = await caller(self._request, None)
         self.admission.demand_room(self._tenant)
         await self._quotas.count(self._tenant, self._tell)
