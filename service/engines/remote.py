@@ -15,7 +15,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from itertools import count
 from time import time
@@ -28,7 +28,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 from service.correlation import request_id
 from service.engines import base
 from service.engines.base import Completion, Message, Prompt, Sampling, Told, Usage, Watch
-from service.engines.trail import Trail, Turn
+from service.engines.written import Turn, Written
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
 from service.text import readable
 from verifier.pooling import Rows
@@ -83,6 +83,17 @@ class _Heard(BaseModel, hide_input_in_errors=True):
             return Usage(prompt, cached, self.written or 0, calls=1) - told
         written = int(bool(self.text or self.thought)) if self.new is None else len(self.new)
         return Usage(completion=written, calls=1 - told.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A sample's request. `size`: the prompt's tokens at the most, if the server counts none."""
+
+    path: str
+    body: dict[str, Any]
+    prompt: Prompt
+    sampling: Sampling
+    size: int
 
 
 def _again(error: Exception) -> bool | float:
@@ -148,7 +159,7 @@ class RemoteEngine:
         self._in_tokens = False
         self._words: dict[str, int] = {}
         self._heads: OrderedDict[tuple[Message, ...], list[int]] = OrderedDict()
-        self._trail = Trail()
+        self._written = Written()
         self._calls = count()
         self._place = f"the engine at {place}"
         self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
@@ -287,21 +298,23 @@ class RemoteEngine:
     async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
         if not self._in_tokens:
             path, body = await self._request(_plain(prompt), sampling)
-            return await self._hear(prompt, path, body, told, sampling.seconds)
+            (size,) = await self.measure([prompt])
+            return await self._hear(_Call(path, body, prompt, sampling, size), told)
         return await self._go_on(_plain(prompt), sampling, told)
 
     async def _go_on(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
         """On vLLM: tokens in and out, so that a kept prefix is sent in the tokens it was."""
         head, begun = await self._tokens(prompt)
         body = {"prompt": head + begun, "add_special_tokens": False}
-        turn = Turn.begun(prompt.prefix, begun)
+        body |= self._asked(prompt, sampling)
+        turn = Turn(prompt.prefix, begun)
+        size = len(head) + len(begun)
         try:
-            body |= self._asked(prompt, sampling)
-            seconds = sampling.seconds
-            return await self._hear(prompt, "/v1/completions", body, told, seconds, turn)
+            call = _Call("/v1/completions", body, prompt, sampling, size)
+            return await self._hear(call, told, turn)
         finally:
-            if not sampling.stop:  # text that may be a stop's beginning comes late
-                self._trail.remember(prompt.messages, turn)
+            if not sampling.stop:
+                self._written.remember(prompt, turn)
 
     async def _tokenises(self) -> bool:
         """Whether tokens can be had there; a router before several servers may not pass it on."""
@@ -319,23 +332,16 @@ class RemoteEngine:
             while len(self._heads) > HEADS:
                 self._heads.popitem(last=False)
         head = self._heads[prompt.messages]
-        characters, begun = self._trail.recall(prompt.messages, prompt.prefix)
-        if rest := prompt.prefix[characters:]:
-            begun = begun + (await self._ask("POST", "/tokenize", _uncoded(rest))).tokens
+        begun, rest = self._written.recall(prompt)
+        if rest:
+            begun += (await self._ask("POST", "/tokenize", _uncoded(rest))).tokens
         return head, begun
 
-    async def _hear(
-        self,
-        prompt: Prompt,
-        path: str,
-        body: dict[str, Any],
-        told: Told,
-        seconds: float | None,
-        turn: Turn | None = None,
-    ) -> Completion:
+    async def _hear(self, call: _Call, told: Told, turn: Turn | None = None) -> Completion:
         going, ending = True, None
         try:
-            sent = self._patiently(self._send, "POST", path, body, prompt.session, seconds)
+            session, seconds = call.prompt.session, call.sampling.seconds
+            sent = self._patiently(self._send, "POST", call.path, call.body, session, seconds)
             async with aclosing(await sent) as response:
                 async for event in httpx2.EventSource(response):
                     if event.data in ("", "[DONE]"):
@@ -350,7 +356,7 @@ class RemoteEngine:
                         break
         finally:
             if told.usage.calls and not told.usage.prompt:
-                told("", Usage(prompt=sum(await self.measure([prompt]))))
+                told("", Usage(prompt=call.size))
         if going and ending not in _FINISH:
             raise httpx2.RemoteProtocolError("the stream has no ending")
         return told.complete(_FINISH.get(ending, "aborted"))

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from service.engines.base import Message, Role
 from service.errors import EngineError, StartupError
-from service.text import readable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -62,27 +61,6 @@ class ChatTokenizer:
         """A text's tokens, none of them a control token."""
         tokens: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return tokens
-
-    def resumed(self, head: Sequence[int], prefix: str, written: Sequence[int]) -> list[int]:
-        """The tokens of `prefix` behind `head`, as far as they can be those of `written`.
-
-        `written` is what followed `head` once. It is followed while it spells the prefix, up to the
-        last token that ends within it, or a control token that the text does not show; what is left
-        is tokenised anew.
-        """
-        from tokenizers.decoders import DecodeStream
-
-        stream = DecodeStream(ids=list(head[-8:]), skip_special_tokens=False)
-        spelled, kept, length = "", 0, 0
-        for count, token in enumerate(written, 1):
-            piece = stream.step(self._native, token)
-            if piece is None:  # bytes of a character that the next token ends
-                continue
-            spelled += readable(piece)
-            if not prefix.startswith(spelled):
-                break
-            kept, length = count, len(spelled)
-        return [*written[:kept], *self.text(prefix[length:])]
 
     def word(self, text: str) -> int:
         """The one token that is this text. Raises `LookupError`."""

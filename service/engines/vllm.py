@@ -18,8 +18,9 @@ from service.engines import base
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
 from service.engines.core import Core, Native, Plan
 from service.engines.tokenizer import ChatTokenizer
-from service.engines.written import Written
+from service.engines.written import Turn, Written
 from service.errors import ContextLengthExceeded
+from service.text import readable
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
@@ -99,7 +100,7 @@ class VllmEngine:
         self, query: Query, words: Sequence[int], adapter: str = ""
     ) -> tuple[dict[int, float], Usage]:
         """The log-probabilities of these tokens as the next one, and what it cost."""
-        heard = Heard(await self.tokens(base.turns(query)), Told(base.unwatched, 0))
+        heard = Heard(await self.tokens(base.turns(query)), Told(base.unwatched, 0), Turn("", ()))
         params = {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(words)}
         await self._core.follow(heard.sent.tokens, params, heard, query.salt, adapter)
         return heard.logs, heard.told.usage
@@ -110,11 +111,11 @@ class VllmEngine:
 
     def _turn(self, prompt: Prompt) -> Sent:
         head = self._tokenizer.conversation(prompt.messages)
-        begun = self._tokenizer.resumed(head, prompt.prefix, self._written.recall(prompt))
-        return Sent(head + begun, len(head))
+        begun, rest = self._written.recall(prompt)
+        return Sent(head + begun + self._tokenizer.text(rest), len(head))
 
     async def _draw(self, prompt: Prompt, turn: Sent, sampling: Sampling, told: Told) -> None:
-        heard = Heard(turn, told)
+        heard = Heard(turn, told, Turn(prompt.prefix, turn.tokens[turn.head :]))
         params = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -127,7 +128,8 @@ class VllmEngine:
                 turn.tokens, params, heard, prompt.salt, since=prompt.since
             )
         finally:
-            self._written.remember(prompt, prompt.prefix + told.text, heard.written)
+            if not sampling.stop:
+                self._written.remember(prompt, heard.turn)
         told.complete(FINISHES.get(ending, "failed"))
 
 
@@ -145,18 +147,15 @@ class Heard:
 
     sent: Sent
     told: Told
-    written: list[int] = field(init=False)
+    turn: Turn
     logs: dict[int, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.written = self.sent.tokens[self.sent.head :]
 
     def __call__(self, output: Native) -> bool:
         (sample,) = output.outputs
         usage = Usage(completion=len(sample.token_ids))
         if sample.token_ids and not self.told.usage.calls:  # with its first token vLLM counts it
             usage += Usage(len(self.sent.tokens), output.num_cached_tokens, calls=1)
-        self.written += sample.token_ids
+        self.turn.hear(readable(sample.text), sample.token_ids)
         for place in sample.logprobs or ():
             self.logs.update({token: likely.logprob for token, likely in place.items()})
         return self.told(sample.text, usage)

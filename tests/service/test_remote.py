@@ -424,6 +424,23 @@ def test_a_text_that_stops_somewhere_comes_late_and_its_tokens_are_not_remembere
     assert STUB.bodies[1]["prompt"] == [4, 2, 1, 1, 2, 4, 2, 2]
 
 
+def test_a_server_that_dies_is_not_asked_how_long_the_prompt_was() -> None:
+    """Behind a router that drops usage: its 502 to that question hid that the stream had broken."""
+    STUB.plays(streams(written(" so", 901), cut=True), owner="vllm")
+    heard = Usage()
+
+    def watch(delta: Delta) -> bool:
+        nonlocal heard
+        STUB.mute = True
+        heard += delta.usage
+        return True
+
+    with pytest.raises(EngineError, match="no whole answer"):
+        complete(BEGUN, watch=watch)
+
+    assert heard == Usage(prompt=7, completion=1, calls=1)
+
+
 def test_on_vllm_a_prompt_is_measured_to_the_token() -> None:
     STUB.plays(FIVE, owner="vllm")
 
