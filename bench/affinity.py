@@ -38,7 +38,7 @@ class Doubtful:
     """A verifier at no cost that finds one step in four weak, always the same ones."""
 
     name = "doubtful"
-    threshold = EVEN
+    threshold, heeds = EVEN, False
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(_score(step) for step in chain.steps)) for chain in chains]

@@ -62,7 +62,7 @@ Run = Callable[[Load, str], int]
 class NoVerifier:
     """Every step is as good as any other, at once and for nothing."""
 
-    name, threshold = "none", EVEN
+    name, threshold, heeds = "none", EVEN, False
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(Score(0.5, 0.5) for _ in chain.steps)) for chain in chains]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 from service.engines.base import Usage
@@ -38,11 +39,16 @@ StopReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a path; `round` is the one that wrote it (0: the draft)."""
+    """One step of a path; `round` is the one that wrote it (0: the draft).
+
+    `certainty`: how probable the policy found the numbers in it, on average; None where there are
+    none, or where the engine does not tell.
+    """
 
     text: str
     round: int
     score: Score | None = None
+    certainty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +117,21 @@ class Path:
     def chain(self, question: str) -> Chain:
         """What a verifier is asked; the kept steps of a revision come with their scores."""
         known = tuple(step.score for step in self.steps if step.score is not None)
-        return Chain(question, tuple(step.text for step in self.steps), known)
+        certainties = tuple(step.certainty for step in self.steps)
+        return Chain(question, tuple(step.text for step in self.steps), known, certainties)
 
     def scored(self, scores: Sequence[Score]) -> Path:
         pairs = zip(self.steps, scores, strict=True)
         return replace(self, steps=tuple(replace(step, score=score) for step, score in pairs))
+
+    def certain(self, numbers: Sequence[tuple[int, float]]) -> Path:
+        """With the certainty of every step that these are in, by where in the text each ends."""
+        steps = list(self.steps)
+        for index, start in enumerate(self.starts):
+            end = self._end(index)
+            if own := [probable for at, probable in numbers if start < at <= end]:
+                steps[index] = replace(steps[index], certainty=fmean(own))
+        return replace(self, steps=tuple(steps))
 
     def scored_like(self, other: Path) -> Path:
         """This path with the other's scores of the steps that both begin with."""
@@ -130,9 +146,7 @@ class Path:
         """Its first `kept` steps, as if it had been written no further."""
         if kept >= len(self.steps):
             return self
-        end = self.starts[kept] if kept else 0
-        line = self.text.rfind("\n", self.starts[kept - 1], end) if kept else -1
-        text = self.text[: end if line < 0 else line]
+        text = self.text[: self._end(kept - 1)] if kept else ""
         return replace(
             self,
             text=text,
@@ -151,6 +165,13 @@ class Path:
             return self.text[: self.starts[kept]]
         own = steps.label(kept + 1) if self.text.startswith(steps.OPENING) else ""
         return f"{self.text.rstrip()}\n{own}" if kept else own
+
+    def _end(self, index: int) -> int:
+        """Where in the text this step ends: before the line on which the next begins."""
+        if index + 1 >= len(self.starts):
+            return len(self.text)
+        line = self.text.rfind("\n", self.starts[index], self.starts[index + 1])
+        return self.starts[index + 1] if line < 0 else line
 
     @property
     def said(self) -> str:

@@ -208,6 +208,7 @@ class Solver:
             tell=record.hear,
             begins_turns=self.engine.begins_turns,
             threshold=self.verifier.threshold,
+            heeds=self.verifier.heeds,
         )
         try:
             async with self.curfew.until(ledger.seconds_left):

@@ -141,10 +141,15 @@ def export(
     dev: Annotated[list[Path], Option(exists=True, help="Process files for the threshold.")],
     out: Annotated[Path, Option(help="Folder of the adapter; its name becomes the verifier's.")],
     base: Base = SMALL,
+    rollouts: Annotated[
+        list[Path] | None,
+        Option(exists=True, help="To questions it was not trained on, with certainties."),
+    ] = None,
 ) -> None:
     """Calibrate a run's adapter on its held-out questions, choose its threshold, and write it out.
 
-    The threshold is that of the highest F1 on the process files. Needs the extra `train`.
+    The threshold is that of the highest F1 on the process files. With rollouts, the policy's
+    certainty is blended into `value`. Needs the extra `train`.
     """
     with _told():
         from rich.console import Console
@@ -153,8 +158,9 @@ def export(
         from verifier.training.report import calibrated
 
         with Bar(run.name) as bar:
-            made = asyncio.run(finish(run, _in_torch(run, base), base, dev, out, bar))
-        Console().print(calibrated({"correct": made.correct, "value": made.value}))
+            trained = _in_torch(run, base)
+            made = asyncio.run(finish(run, trained, base, dev, rollouts or [], out, bar))
+        Console().print(calibrated(made.gains))
         typer.echo(f"{made.adapter.name}: threshold of correct {made.adapter.threshold.correct}")
 
 
@@ -233,15 +239,26 @@ class EnginePolicy:
         return self.engine.name
 
     async def sample(self, question: str, begun: str, temperature: float) -> Sample | None:
-        from service.engines.base import Message, Prompt, Sampling
+        from service.engines.base import Delta, Message, Prompt, Sampling
+        from service.solution import Path
         from service.strategies.attempt import Question
         from verifier.training.rollouts import Sample
 
-        sampling = Sampling(temperature, top_p=1.0, max_tokens=self.max_tokens)
+        sampling = Sampling(temperature, 1.0, self.max_tokens, certainty=True)
         asked = Question((Message("user", question),), sampling).instructed()
-        (done,) = await self.engine.complete([Prompt(asked, begun)], sampling)
-        lost = done.finish == "failed"
-        return None if lost else Sample(done.text, done.usage.completion, done.finish)
+        text, numbers = begun, list[tuple[int, float]]()
+
+        def watch(delta: Delta) -> bool:
+            nonlocal text
+            numbers.extend((len(text) + end, probable) for end, probable in delta.numbers)
+            text += delta.text
+            return True
+
+        (done,) = await self.engine.complete([Prompt(asked, begun)], sampling, watch)
+        if done.finish == "failed":
+            return None
+        certainties = tuple(step.certainty for step in Path.parse(text).certain(numbers).steps)
+        return Sample(done.text, done.usage.completion, done.finish, certainties)
 
 
 async def _verifier(name: str) -> VerifierBackend:

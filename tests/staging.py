@@ -97,8 +97,9 @@ class StatedVerifier:
 
     name = "stated"
 
-    def __init__(self, threshold: Score = EVEN) -> None:
+    def __init__(self, threshold: Score = EVEN, *, heeds: bool = False) -> None:
         self.threshold = threshold
+        self.heeds = heeds
         self.chains: list[Chain] = []
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:

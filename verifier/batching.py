@@ -16,6 +16,7 @@ class Batching:
 
     def __init__(self, backend: VerifierBackend, rows: int = 8) -> None:
         self.name, self.threshold = backend.name, backend.threshold
+        self.heeds = backend.heeds
         self._backend = backend
         self._rows = rows
         self._turn = asyncio.Lock()

@@ -1,7 +1,9 @@
 """What a verifier's probabilities are taken through so that 0.5 means 0.5: two numbers a readout.
 
-Needs nothing but arithmetic, as it runs where the service does. The numbers are fitted elsewhere
-(`verifier.training.calibrate`).
+A value may be blended with how certain the policy was of the numbers it wrote: that costs nothing,
+and tells paths to one question apart where a readout tells questions apart (as the confidence in
+tokens does in Deep Think with Confidence, 2508.15260). Needs nothing but arithmetic, as it runs
+where the service does. The numbers are fitted elsewhere (`verifier.training.calibrate`).
 """
 
 from __future__ import annotations
@@ -35,11 +37,29 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Blend:
+    """sigmoid(slope · log-odds of p + weight · certainty + shift), for a certainty of 0 to 1."""
+
+    slope: float
+    weight: float
+    shift: float
+
+    def __call__(self, p: float, certainty: float) -> float:
+        return Scale(self.slope, self.weight * certainty + self.shift)(p)
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """A scale for each of the two readouts; as it comes, it changes nothing."""
+    """A scale for each of the two readouts; as it comes, it changes nothing.
+
+    `blend` stands in for the scale of `value` where the policy's certainty is known.
+    """
 
     correct: Scale = Scale()
     value: Scale = Scale()
+    blend: Blend | None = None
 
-    def __call__(self, score: Score) -> Score:
-        return Score(self.correct(score.correct), self.value(score.value))
+    def __call__(self, score: Score, certainty: float | None = None) -> Score:
+        if self.blend is None or certainty is None:
+            return Score(self.correct(score.correct), self.value(score.value))
+        return Score(self.correct(score.correct), self.blend(score.value, certainty))

@@ -73,7 +73,7 @@ class Sheet:
 class Pooling:
     """A `VerifierBackend` of one readout: the model's probability serves as both scores."""
 
-    threshold = EVEN
+    threshold, heeds = EVEN, False
 
     def __init__(self, pooler: Pooler, prm: Prm) -> None:
         self.name = f"prm:{pooler.name}"

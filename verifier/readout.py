@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from verifier import steps
+from verifier.calibration import Calibration
 from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Pair = tuple[str, str]
@@ -82,10 +83,6 @@ def marked(question: str, so_far: Sequence[str]) -> Query:
 MARKED = Layout(marked, correct=(" +", " -"), value=(" good", " bad"))
 
 
-def as_read(score: Score) -> Score:
-    return score
-
-
 class Readout:
     """A `VerifierBackend`: a reading, calibrated, for each step whose score is not known yet."""
 
@@ -94,14 +91,15 @@ class Readout:
         reader: Reader,
         layout: Layout,
         kind: str,
-        calibrate: Callable[[Score], Score] = as_read,
+        calibration: Calibration | None = None,
         threshold: Score = EVEN,
     ) -> None:
         self.name = f"{kind}:{reader.name}"
         self.threshold = threshold
+        self.heeds = calibration is not None and calibration.blend is not None
         self._reader = reader
         self._layout = layout
-        self._calibrate = calibrate
+        self._calibration = calibration
         self._pairs = list(dict.fromkeys((layout.correct, layout.value)))
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
@@ -130,9 +128,13 @@ class Readout:
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs, meter)
-        scores = tuple(self._score_of(reading) for reading in readings)
+        scores = tuple(
+            self._score_of(reading, chain.certainty(steps))
+            for steps, reading in enumerate(readings, len(chain.known) + 1)
+        )
         return Verdict(chain.known + scores, sum((reading.cost for reading in readings), Cost()))
 
-    def _score_of(self, reading: Reading) -> Score:
+    def _score_of(self, reading: Reading, certainty: float | None) -> Score:
         odds = dict(zip(self._pairs, reading.odds, strict=True))
-        return self._calibrate(Score(odds[self._layout.correct], odds[self._layout.value]))
+        read = Score(odds[self._layout.correct], odds[self._layout.value])
+        return self._calibration(read, certainty) if self._calibration else read

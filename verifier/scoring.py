@@ -32,6 +32,7 @@ class Chain:
     """A question and the steps of one path that answers it.
 
     `known`: scores of its first steps from an earlier call; a verifier need not read those again.
+    `certainties`: how probable the policy found the numbers in each step, where that is known.
     `session`: the same for all chains of a solve; a verifier of several replicas keeps them on one.
     `salt`: what was cached for chains of another is not used.
     """
@@ -39,8 +40,14 @@ class Chain:
     question: str
     steps: tuple[str, ...]
     known: tuple[Score, ...] = ()
+    certainties: tuple[float | None, ...] = ()
     session: str = ""
     salt: str = ""
+
+    def certainty(self, steps: int) -> float | None:
+        """Of its first so many steps: the mean over those where it is known."""
+        known = [each for each in self.certainties[:steps] if each is not None]
+        return math.fsum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,9 @@ class VerifierBackend(Verifier, Protocol):
 
     threshold: Score
     """What a step's `correct` and a path's `value` must reach, where a request does not say."""
+
+    heeds: bool
+    """Whether it heeds `Chain.certainties`."""
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         """The most tokens that scoring each chain can come to."""

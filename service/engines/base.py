@@ -6,7 +6,8 @@ measured, checked and closed. Chat templates, tokenisers and wire formats stay b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -48,7 +49,7 @@ class Sampling:
     """How to draw; `max_tokens` is a hard cap on the tokens generated for each prompt.
 
     `seconds` are left of the request's deadline, when the call is made: of use to an engine that is
-    elsewhere, since here the call is cancelled then.
+    elsewhere, since here the call is cancelled then. `certainty`: tell how probable numbers were.
     """
 
     temperature: float = 0.7
@@ -57,6 +58,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     seconds: Annotated[float | None, Field(exclude=True)] = None
+    certainty: Annotated[bool, Field(exclude=True)] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +96,23 @@ class Completion:
     usage: Usage
 
 
+Numbers = tuple[tuple[int, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What is new since the last one: text of the prompt at `index`, and what it cost.
 
-    The last one of a prompt carries its `finish`.
+    The last one of a prompt carries its `finish`. `numbers`: of each token that holds a digit, how
+    far into the text it ends, and how probable the model itself found it, before temperature and
+    top_p; where an engine can tell, and `Sampling.certainty` asks.
     """
 
     index: int
     text: str
     usage: Usage
     finish: Finish | None = None
+    numbers: Numbers = ()
 
 
 Watch = Callable[[Delta], bool]
@@ -170,11 +178,11 @@ class Told:
         self.usage = Usage()
         self.finish: Finish = "aborted"
 
-    def __call__(self, text: str, usage: Usage) -> bool:
+    def __call__(self, text: str, usage: Usage, numbers: Numbers = ()) -> bool:
         text = readable(text)
         self.text += text
         self.usage += usage
-        return self._watch(Delta(self._index, text, usage))
+        return self._watch(Delta(self._index, text, usage, numbers=numbers))
 
     def complete(self, finish: Finish) -> Completion:
         self.finish = finish
@@ -190,6 +198,16 @@ def turns(query: Query) -> Prompt:
     messages = (Message("system", query.system), Message("user", query.user))
     said = messages if query.system else messages[1:]
     return Prompt(said, query.begun, query.salt, query.session)
+
+
+def numbers(tokens: Iterable[tuple[str, float]]) -> Numbers:
+    """What a delta has to say of these tokens, given with their log-probabilities."""
+    found, end = list[tuple[int, float]](), 0
+    for token, log in tokens:
+        end += len(token)
+        if any(map(str.isdigit, token)):
+            found.append((end, math.exp(log)))
+    return tuple(found)
 
 
 def at(sampling: Sampling, index: int) -> Sampling:

@@ -148,6 +148,7 @@ class LlamaCppEngine:
             "stream": True,
             "timings_per_token": True,
             "return_tokens": True,
+            "n_probs": int(sampling.certainty),
             "lora": _scaled(0.0),
         }
         with self._slots.taken(Held(tokens), len(samples)) as slot:
@@ -329,7 +330,9 @@ class Sample:
             prompt = chunk["tokens_evaluated"]
             cached = prompt if self.shares_prefill else chunk["timings"]["cache_n"]
             usage += Usage(prompt=prompt, cached=cached, calls=1)
-        self.stopped |= not self.told("" if self.stopped else chunk["content"], usage)
+        likely = ((it["token"], it["logprob"]) for it in chunk.get("completion_probabilities", ()))
+        text = "" if self.stopped else chunk["content"]
+        self.stopped |= not self.told(text, usage, base.numbers(likely))
         if chunk["stop"]:
             self.slot = chunk["id_slot"]
             self.end("length" if chunk["stop_type"] == "limit" else "stop")

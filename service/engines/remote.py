@@ -60,6 +60,11 @@ class _Likely(BaseModel):
     logprob: float
 
 
+class _Chosen(BaseModel):
+    token: str = ""
+    logprob: float = 0.0
+
+
 class _Heard(BaseModel, hide_input_in_errors=True):
     """What we need of any answer: a chunk of chat or text, a rendered prompt, a list of models."""
 
@@ -72,9 +77,18 @@ class _Heard(BaseModel, hide_input_in_errors=True):
     written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
     new: list[int] | None = _in("choices.0.token_ids")
     likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
+    chosen: list[_Chosen] | None = _in("choices.0.logprobs.content")
+    pieces: list[str] | None = _in("choices.0.logprobs.tokens")
+    logs: list[float] | None = _in("choices.0.logprobs.token_logprobs")
     prompt: str = ""
     tokens: list[int] = []
     data: list[dict[str, Any]] = []
+
+    @property
+    def numbers(self) -> base.Numbers:
+        """As a chat or as a text completion tells of them."""
+        texts = zip(self.pieces or (), self.logs or (), strict=False)
+        return base.numbers([*texts, *((each.token, each.logprob) for each in self.chosen or ())])
 
     def since(self, told: Usage) -> Usage:
         """What it cost since `told`. Who counts no token of the prompt does not count at all."""
@@ -351,7 +365,8 @@ class RemoteEngine:
                     text, spent = chunk.text or "", chunk.since(told.usage)
                     if turn:
                         turn.hear(readable(text), chunk.new or ())
-                    going = told(text, spent) if text or spent != Usage() else going
+                    if text or spent != Usage():
+                        going = told(text, spent, chunk.numbers)
                     if not (going or ending):
                         break
         finally:
@@ -383,9 +398,12 @@ class RemoteEngine:
         return "/v1/chat/completions", body | {"messages": messages}
 
     def _asked(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
-        drawn = asdict(replace(sampling, seconds=None))
+        drawn = asdict(sampling)
+        del drawn["seconds"], drawn["certainty"]
         body = {name: value for name, value in drawn.items() if value not in (None, ())}
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
+        if sampling.certainty:
+            body |= self._telling()
         if self._server == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
             body["return_token_ids"] = True  # vllm-router drops the wish to be told of usage
@@ -393,6 +411,14 @@ class RemoteEngine:
             if prompt.salt:
                 body["cache_salt"] = prompt.salt
         return body
+
+    def _telling(self) -> dict[str, Any]:
+        """What asks for the probability of each token written, where that is known to be heeded."""
+        if self._server not in _BEGIN_TURNS:
+            return {}
+        if self._server == "llamacpp" and self.begins_turns:
+            return {"n_probs": 1}
+        return {"logprobs": 0 if self._in_tokens else True}
 
     async def _ask(self, method: str, path: str, body: object = None, session: str = "") -> _Heard:
         try:

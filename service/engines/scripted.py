@@ -8,11 +8,23 @@ What it does not do: language. Questions that are no sums get a sum all the same
 """
 
 import asyncio
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
 
-from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, at, unwatched
+from service.engines.base import (
+    Completion,
+    Numbers,
+    Prompt,
+    Sampling,
+    Told,
+    Usage,
+    Watch,
+    at,
+    numbers,
+    unwatched,
+)
 from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Script = Callable[[Prompt, random.Random], str]
@@ -21,6 +33,7 @@ Script = Callable[[Prompt, random.Random], str]
 TOKEN = re.compile(r"\s*\S+|\s+")
 SUM = re.compile(r"(-?\d+) \+ (-?\d+) = (-?\d+)")
 SLIPS = 0.3  # how often a step of the rehearsal is wrong
+SURE = 0.9  # how probable it finds every number that it writes
 
 
 class ScriptedEngine:
@@ -71,17 +84,22 @@ class ScriptedEngine:
         self._tell(told, "", Usage(prompt=size, cached=size if shared else 0, calls=1))
         wanted = tokens[: sampling.max_tokens]
         if not self._delay:
-            self._tell(told, "".join(wanted), Usage(completion=len(wanted)))
+            usage = Usage(completion=len(wanted))
+            self._tell(told, "".join(wanted), usage, _sure(wanted, sampling))
         else:
             for token in wanted:
                 await asyncio.sleep(self._delay)
-                if not self._tell(told, token, Usage(completion=1)):
+                if not self._tell(told, token, Usage(completion=1), _sure([token], sampling)):
                     return told.complete("aborted")
         return told.complete("stop" if len(tokens) <= sampling.max_tokens else "length")
 
-    def _tell(self, told: Told, text: str, usage: Usage) -> bool:
+    def _tell(self, told: Told, text: str, usage: Usage, numbers: Numbers = ()) -> bool:
         self.spent += usage
-        return told(text, usage)
+        return told(text, usage, numbers)
+
+
+def _sure(tokens: Sequence[str], sampling: Sampling) -> Numbers:
+    return numbers((token, math.log(SURE)) for token in tokens if sampling.certainty)
 
 
 def _count(prompt: Prompt) -> int:
@@ -115,7 +133,7 @@ def rehearse(prompt: Prompt, rng: random.Random) -> str:
 class ArithmeticVerifier:
     """A `VerifierBackend`: a step is right when every sum in it is; a word costs a token."""
 
-    name, threshold = "arithmetic", EVEN
+    name, threshold, heeds = "arithmetic", EVEN, False
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         verdicts = [self._judge(chain) for chain in chains]

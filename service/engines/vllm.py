@@ -122,6 +122,7 @@ class VllmEngine:
             "max_tokens": sampling.max_tokens,
             "stop": list(sampling.stop),
             "seed": sampling.seed,
+            "logprobs": 0 if sampling.certainty else None,
         }
         try:
             ending = await self._core.follow(
@@ -158,7 +159,9 @@ class Heard:
         self.turn.hear(readable(sample.text), sample.token_ids)
         for place in sample.logprobs or ():
             self.logs.update({token: likely.logprob for token, likely in place.items()})
-        return self.told(sample.text, usage)
+        written = zip(sample.token_ids, sample.logprobs or (), strict=False)
+        likely = ((place[token].decoded_token, place[token].logprob) for token, place in written)
+        return self.told(sample.text, usage, base.numbers(likely))
 
 
 @dataclass(frozen=True, slots=True)

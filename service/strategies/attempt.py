@@ -78,10 +78,14 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How paths are written: whole; until `stop` names a step that fails; or one `step` on."""
+    """How paths are written: whole; until `stop` names a step that fails; or one `step` on.
+
+    `judged`: whether the verifier will be asked about them.
+    """
 
     stop: Stop | None = None
     step: bool = False
+    judged: bool = True
 
 
 WHOLE = Manner()
@@ -96,6 +100,8 @@ class Attempt:
     tell: events.Listener
     begins_turns: bool
     threshold: Score
+    heeds: bool
+    """Whether the verifier heeds how certain the policy was."""
 
     @property
     def greedy(self) -> bool:
@@ -215,8 +221,11 @@ class Attempt:
         first: int = 0,
     ) -> list[Path]:
         """Complete the prompts; paths come in order, those of lost samples are left out."""
-        sampling = at(self.question.sampling, SAMPLES_MOST * round + first)
-        stops = NEXT_STEP if manner.step and self.stepwise else ()
+        sampling = replace(
+            at(self.question.sampling, SAMPLES_MOST * round + first),
+            stop=NEXT_STEP if manner.step and self.stepwise else (),
+            certainty=manner.judged and self.heeds,
+        )
         try:
             async with TaskGroup() as group:
                 writers = [
@@ -234,7 +243,7 @@ class Attempt:
                 def watch(delta: Delta) -> bool:
                     return writers[delta.index].hear(delta)
 
-                await self.engine.complete(prompts, replace(sampling, stop=stops), watch)
+                await self.engine.complete(prompts, sampling, watch)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures.exceptions[0].__cause__
         return self._left([writer.path for writer in writers])

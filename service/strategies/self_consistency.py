@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.solution import Path, Solution, StopReason
-from service.strategies.attempt import Attempt
+from service.strategies.attempt import Attempt, Manner
 from service.strategies.base import Samples, knobs
 
 
@@ -37,7 +37,7 @@ class SelfConsistency:
     async def solve(self, attempt: Attempt) -> Solution:
         paths, voters, groups, asked = list[Path](), list[Path](), list[int](), 0
         while more := self._more(groups, asked):
-            drafts = await attempt.draft(more, first=asked)
+            drafts = await attempt.draft(more, first=asked, manner=Manner(judged=False))
             asked += more
             for path in drafts:
                 attempt.found(path, None)

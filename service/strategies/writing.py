@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from service import events
@@ -26,6 +26,7 @@ class Writer(Generic[Written]):
     check: Check | None = None
     written: Written | None = None
     text: str = ""
+    numbers: list[tuple[int, float]] = field(default_factory=list)
     usage: Usage = NOTHING
     paid: int = 0
     told: int = 0
@@ -36,11 +37,12 @@ class Writer(Generic[Written]):
         self.usage += delta.usage
         if delta.text:
             self._tell_text(delta.text)
+        self.numbers += ((len(self.text) + end, probable) for end, probable in delta.numbers)
         self.text += delta.text
         if delta.finish not in (None, "failed"):
             self._end(delta)
         elif self._turns(delta.text):
-            path = self.finished(self.text, self.usage).path
+            path = self._so_far().path
             self._tell_steps(path, len(path.steps) - 1)
             if self.check:
                 self.check.hear(path)
@@ -61,8 +63,17 @@ class Writer(Generic[Written]):
         turned, self.turning = self.turning, "\n" in text or ":" in text
         return turned or self.turning
 
-    def _end(self, delta: Delta) -> None:
+    def _so_far(self) -> Written:
+        """A text that was taken up in other words says nothing of how certain these are."""
         written = self.finished(self.text, self.usage)
+        if not written.path.text.endswith(self.text):
+            return written
+        begun = len(written.path.text) - len(self.text)
+        numbers = [(begun + at, probable) for at, probable in self.numbers]
+        return replace(written, path=written.path.certain(numbers))
+
+    def _end(self, delta: Delta) -> None:
+        written = self._so_far()
         path = replace(written.path, cut=delta.finish == "length")
         if delta.finish == "aborted" and self.check and self.check.failed is not None:
             path = replace(path.head(self.check.failed + 1), stopped=True)

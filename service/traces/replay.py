@@ -25,7 +25,7 @@ from service.traces.stage import (
 )
 from service.traces.trace import KeptPath, Trace
 from verifier.answers import Grader
-from verifier.scoring import Aggregate, Chain, Score, VerifierBackend
+from verifier.scoring import Aggregate, Score, VerifierBackend
 
 
 class NotReplayable(Exception):
@@ -137,7 +137,7 @@ async def _scored(
         raise NotReplayable("Its texts were not kept; the aggregate and the threshold can change.")
     question = question_of(trace).text
     places = [place for place, path in paths.items() if path.steps]
-    chains = [Chain(question, tuple(step.text for step in paths[it].steps)) for it in places]
+    chains = [replace(paths[place].chain(question), known=()) for place in places]
     verdicts = await verifier.score(chains)
     fresh = {
         place: paths[place].scored(verdict.scores)
@@ -161,6 +161,7 @@ def _stage(
         tell=record.hear,
         begins_turns=True,
         threshold=verifier.threshold if verifier else trace.threshold,
+        heeds=False,
         trace=trace,
         paths=paths,
         anew=verifier is not None,

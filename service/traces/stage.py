@@ -97,7 +97,9 @@ def path_of(kept: KeptPath) -> Path:
     hidden = None if kept.group is None else f"{kept.group}"
     return Path(
         text=steps.join(texts) if texts else lengths,
-        steps=tuple(Step(step.text or "", step.round, step.score) for step in kept.steps),
+        steps=tuple(
+            Step(step.text or "", step.round, step.score, step.certainty) for step in kept.steps
+        ),
         answer=hidden if kept.answer is None else kept.answer,
         usage=kept.policy,
         round=kept.round,

@@ -75,6 +75,8 @@ class KeptStep(Value):
     round: int
     """The round that wrote it; 0 is the draft."""
     score: Score | None
+    certainty: float | None = None
+    """How probable the policy found the numbers in it, where that was told."""
 
 
 class KeptPath(Value):

@@ -85,6 +85,7 @@ def _path(find: Find, group: int | None) -> KeptPath:
                 length=len(step.text),
                 round=step.round,
                 score=step.score,
+                certainty=step.certainty,
             )
             for number, step in enumerate(path.steps, 1)
         ),

@@ -247,6 +247,7 @@ def ballot(*votes: tuple[str, float]) -> Ballot:
         tell=unheard,
         begins_turns=True,
         threshold=EVEN,
+        heeds=False,
     )
     paths = [
         Path(steps=(Step("s", 0, Score(value, value)),), answer=answer, sample=sample)

@@ -208,6 +208,25 @@ def test_a_call_of_many_samples_holds_no_other_up(bench: Bench) -> None:
     assert one < 0.7 * many
 
 
+def test_it_is_told_how_probable_the_model_found_its_numbers(bench: Bench) -> None:
+    """Whatever the temperature: what is drawn with is not what the model thinks."""
+    heard: list[Delta] = []
+
+    def watch(delta: Delta) -> bool:
+        heard.append(delta)
+        return True
+
+    greedy = bench.complete(PROMPT, watch=watch, certainty=True, temperature=0.0)
+    told, heard[:] = [*heard], []
+    plain = bench.complete(PROMPT, watch=watch, temperature=0.0)
+
+    assert [each.text for each in greedy] == [each.text for each in plain]
+    assert not any(delta.numbers for delta in heard)
+    assert [len(d.numbers) for d in told] == [int(any(map(str.isdigit, d.text))) for d in told]
+    numbers = [number for delta in told for _, number in delta.numbers]
+    assert 0 < min(numbers) < max(numbers) <= 1
+
+
 def test_special_tokens_in_text_are_not_honoured(bench: Bench) -> None:
     """A question that forges the end of its turn must read as text: many tokens, not one."""
     plain, forged = (

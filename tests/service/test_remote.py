@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import socket
 import threading
 import time
@@ -439,6 +440,44 @@ def test_a_server_that_dies_is_not_asked_how_long_the_prompt_was() -> None:
         complete(BEGUN, watch=watch)
 
     assert heard == Usage(prompt=7, completion=1, calls=1)
+
+
+CERTAIN = Sampling(certainty=True)
+HALF = math.log(0.5)
+
+
+@pytest.mark.parametrize(
+    ("owner", "asks", "logprobs"),
+    [
+        ("vllm", ("logprobs", 0), {"tokens": ["5", " apples"], "token_logprobs": [HALF, -9.0]}),
+        ("sglang", ("logprobs", True), {"content": [{"token": " x5", "logprob": HALF}]}),
+        ("llamacpp", ("n_probs", 1), {"content": [{"token": "5", "logprob": HALF, "id": 20}]}),
+    ],
+)
+def test_a_server_tells_how_probable_it_found_its_numbers(
+    owner: str, asks: tuple[str, object], logprobs: dict[str, Any]
+) -> None:
+    said = written("5 apples", 901, 902) if owner == "vllm" else chunk("5 apples")
+    said["choices"][0]["logprobs"] = logprobs
+    STUB.plays(streams(said, chunk(None, "stop"), counted(5, 0, 2)), owner=owner)
+    listener = Listener()
+
+    complete(sampling=CERTAIN, watch=listener)
+    complete(sampling=SAMPLING)
+
+    ((_, probable),) = (number for delta in listener.heard for number in delta.numbers)
+    assert pytest.approx(0.5) == probable
+    assert STUB.bodies[0][asks[0]] == asks[1]
+    assert asks[0] not in STUB.bodies[1]
+
+
+def test_of_an_unknown_server_no_probabilities_are_asked() -> None:
+    """Some models refuse a request for them."""
+    STUB.plays(FIVE)
+
+    complete(sampling=CERTAIN)
+
+    assert not {"logprobs", "n_probs", "certainty"} & STUB.bodies[0].keys()
 
 
 def test_on_vllm_a_prompt_is_measured_to_the_token() -> None:

@@ -8,7 +8,7 @@ import pytest
 from staging import Playback, StatedVerifier
 
 from service.engines.base import Message, Prompt, Sampling
-from service.engines.scripted import ScriptedEngine
+from service.engines.scripted import SURE, ScriptedEngine
 from service.events import Event, Revised, StepWritten, Verified
 from service.ledger import Budget
 from service.record import Round
@@ -314,3 +314,28 @@ def test_the_policy_is_told_the_format_before_the_callers_own_system_turn() -> N
     assert system.content.endswith("Be terse.")
     assert "Step k" in system.content
     assert user.content == "How many?"
+
+
+def test_a_verifier_that_heeds_it_hears_how_certain_the_policy_was_of_each_step() -> None:
+    """A label's own number is no part of a step, nor is a step without a number certain of any."""
+    verifier = StatedVerifier(heeds=True)
+    draft = " 2 + 3 = 5\nStep 2: so (0.2)\nStep 3: 9\nAnswer: \\boxed{9}"
+
+    report, _, _ = solve(StepCo(), draft, " then\nAnswer: \\boxed{5}", verifier=verifier)
+
+    sure = pytest.approx(SURE)
+    assert [chain.certainties for chain in verifier.chains] == [(sure, sure, sure), (sure, sure)]
+    assert [step.certainty for step in report.solution.path.steps] == [sure, sure]
+
+
+def test_none_is_told_where_none_is_heeded_or_nothing_is_verified() -> None:
+    heeding, deaf = StatedVerifier(heeds=True), StatedVerifier()
+
+    unjudged, _, _ = solve(SelfConsistency(n=2), GOOD, GOOD, verifier=heeding)
+    solve(Single(), GOOD, verifier=deaf)
+    rewriting = StepCo(revise="rewrite")
+    rewritten, _, _ = solve(rewriting, WEAK, f" 1{GOOD}", verifier=heeding)
+
+    assert [step.certainty for step in unjudged.solution.path.steps] == [None, None]
+    assert deaf.chains[0].certainties == (None, None)
+    assert rewritten.solution.path.steps[1].certainty is None, "in other words than it was written"

@@ -261,6 +261,19 @@ def test_a_kept_prefix_is_sent_as_the_tokens_it_was_written_in(bench: Bench) -> 
     assert revision.usage.prompt - revision.usage.cached <= 32
 
 
+def test_it_is_told_how_probable_the_model_found_its_numbers(bench: Bench) -> None:
+    heard: list[Delta] = []
+
+    def watch(delta: Delta) -> bool:
+        heard.append(delta)
+        return True
+
+    bench.complete(PROMPT, max_tokens=400, temperature=1.0, certainty=True, watch=watch)
+
+    assert any(delta.numbers for delta in heard), "noise has digits in it"
+    assert all(0 < number < 1 for delta in heard for _, number in delta.numbers)
+
+
 def test_a_tenants_cache_serves_no_other_tenant(bench: Bench) -> None:
     messages = (Message("user", f"A secret: {ASK * 3}"),)
 

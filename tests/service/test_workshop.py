@@ -46,6 +46,7 @@ def test_rollouts_are_drawn_graded_and_not_drawn_twice(drawn: Path, questions: P
     again = run("rollouts", questions, "--out", drawn, "--samples", "5", "--limit", "3")
 
     assert 20 == len(before)
+    assert all(row["certainties"] for row in before)
     assert {True, False} >= {row["correct"] for row in before}
     assert 23 == len(rows(drawn))
     assert "3/3" in again.stderr

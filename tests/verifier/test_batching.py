@@ -18,7 +18,7 @@ class SlowVerifier:
     It gives each step the length of its text as a percentage.
     """
 
-    name, threshold = "slow", Score(0.4, 0.6)
+    name, threshold, heeds = "slow", Score(0.4, 0.6), True
 
     def __init__(self, error: VerifierError | None = None) -> None:
         self.batches: list[int] = []
@@ -144,9 +144,9 @@ def test_a_failure_reaches_its_caller_and_the_queue_goes_on() -> None:
     assert slow.batches == [1, 1]
 
 
-def test_the_queue_goes_by_the_name_and_the_threshold_of_what_it_wraps() -> None:
+def test_the_queue_is_known_by_what_it_wraps() -> None:
     slow = SlowVerifier()
 
     queue = Batching(slow)
 
-    assert (slow.name, slow.threshold) == (queue.name, queue.threshold)
+    assert (slow.name, slow.threshold, slow.heeds) == (queue.name, queue.threshold, queue.heeds)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from verifier.calibration import Calibration, Scale
+from verifier.calibration import Blend, Calibration, Scale
 from verifier.judge import judge
 from verifier.readout import MARKED, Layout, Pair, Query, Reading, Readout, marked
 from verifier.scoring import EVEN, Chain, Cost, Meter, Score, VerifierError, unmetered
@@ -142,3 +143,24 @@ class FailingReader(NotingReader):
 def test_a_reader_that_fails_is_a_verifier_that_fails() -> None:
     with pytest.raises(VerifierError, match="no reading"):
         asyncio.run(Readout(FailingReader(), MARKED, "readout").score([CHAIN, CHAIN]))
+
+
+def test_a_value_is_blended_with_what_the_policy_was_certain_of_so_far() -> None:
+    blend = Blend(1.0, 2.0, -1.0)
+    readout = Readout(NotingReader(), MARKED, "readout", Calibration(blend=blend))
+    certain = replace(CHAIN, certainties=(None, 0.9, 0.5))
+
+    (plain,) = asyncio.run(readout.score([CHAIN]))
+    (blended,) = asyncio.run(readout.score([certain]))
+    (second,) = asyncio.run(readout.score([replace(certain, known=blended.scores[:2])]))
+
+    assert readout.heeds
+    assert not Readout(NotingReader(), MARKED, "readout").heeds
+    read = [score.value for score in plain.scores]
+    assert [score.value for score in blended.scores] == [
+        pytest.approx(read[0]),
+        pytest.approx(blend(read[1], 0.9)),
+        pytest.approx(blend(read[2], 0.7)),
+    ]
+    assert [score.correct for score in blended.scores] == [score.correct for score in plain.scores]
+    assert pytest.approx(blend(read[0], 0.7)) == second.scores[2].value  # the noting reader counts anew

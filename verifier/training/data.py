@@ -50,10 +50,13 @@ class Rollout(BaseModel, frozen=True, extra="ignore"):
     correct: bool
     completion_tokens: int
     finish_reason: str
+    certainties: tuple[float | None, ...] = ()
+    """How probable the policy found the numbers in each step, where its engine told."""
 
     @property
     def chain(self) -> Chain:
-        return Chain(self.question, tuple(piece.text for piece in steps.split(self.text)))
+        texts = tuple(piece.text for piece in steps.split(self.text))
+        return Chain(self.question, texts, certainties=self.certainties)
 
 
 class Process(BaseModel, frozen=True, extra="ignore"):

@@ -164,11 +164,11 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 def calibrated(gains: Mapping[str, Gain]) -> Table:
     """What calibrating did to each readout, for a terminal."""
-    told = "steps", "ROC-AUC", "Brier before", "after", "ECE before", "after"
+    told = "steps", "ROC-AUC before", "after", "Brier before", "after", "ECE before", "after"
     table = _table("Held-out questions", ("readout", *told))
     for name, gain in gains.items():
         before, after = gain.before, gain.after
-        found = before.roc_auc, before.brier, after.brier, before.ece, after.ece
+        found = before.roc_auc, after.roc_auc, before.brier, after.brier, before.ece, after.ece
         table.add_row(name, str(before.steps), *(_number(figure)[0] for figure in found))
     table.caption = "After: by a scale fitted to the other questions, five parts in turn."
     return table

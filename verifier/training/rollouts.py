@@ -20,11 +20,12 @@ from verifier.training.data import Question, Rollout, held
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a policy wrote behind what it was given."""
+    """What a policy wrote behind what it was given, and how certain it was of each step."""
 
     text: str
     tokens: int
     finish: str
+    certainties: tuple[float | None, ...] = ()
 
 
 class Policy(Protocol):
@@ -119,4 +120,5 @@ async def _rollout(draw: Draw, policy: Policy, grader: Grader) -> Rollout | None
         correct=answer is not None and await grader.same(question.answer, answer),
         completion_tokens=sample.tokens,
         finish_reason=sample.finish,
+        certainties=sample.certainties,
     )

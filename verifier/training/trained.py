@@ -14,7 +14,7 @@ PACK = 512  # tokens
 class Trained:
     """A `VerifierBackend`. Scores come as they are read: it is calibrated when it is exported."""
 
-    threshold = EVEN
+    threshold, heeds = EVEN, False
 
     def __init__(self, model: Model, name: str) -> None:
         self.name = f"torch:{name}"

@@ -117,10 +117,10 @@ def test_what_was_cached_of_our_own_format_is_not_told_as_the_callers() -> None:
     class Cached(ScriptedEngine):
         """A cache that holds our format, and three tokens of the caller's."""
 
-        def _tell(self, told: Any, text: str, usage: Any) -> bool:
+        def _tell(self, told: Any, text: str, usage: Any, numbers: Any = ()) -> bool:
             if usage.prompt:
                 usage = type(usage)(usage.prompt, usage.prompt - 6, usage.completion, usage.calls)
-            return super()._tell(told, text, usage)
+            return super()._tell(told, text, usage, numbers)
 
     made = answered(Cached(), model="surefoot-single")
 

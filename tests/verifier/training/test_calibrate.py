@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.calibration import Scale, log_odds
-from verifier.training.calibrate import fit
+from verifier.training.calibrate import fit, fit_blend
 from verifier.training.metrics import Floats, brier
 
 ODDS = np.random.default_rng(0).normal(0, 2, 4_000)
@@ -69,3 +69,21 @@ def test_log_odds_of_what_a_verifier_says_are_what_it_is_fitted_on() -> None:
     said = soft(Scale(), ODDS)
 
     assert np.allclose(ODDS, [log_odds(p) for p in said], atol=1e-6)
+
+
+def test_a_known_blend_is_found_again() -> None:
+    certainties = np.random.default_rng(2).random(len(ODDS))
+    labels = 1 / (1 + np.exp(-(0.6 * ODDS + 3.0 * certainties - 2.0)))
+
+    found = fit_blend(ODDS, certainties, labels)
+
+    assert pytest.approx((0.6, 3.0, -2.0), abs=0.05) == (found.slope, found.weight, found.shift)
+
+
+def test_a_certainty_that_misleads_is_left_out() -> None:
+    certainties = np.random.default_rng(2).random(len(ODDS))
+    labels = 1 / (1 + np.exp(-(0.6 * ODDS - 3.0 * certainties)))
+
+    found, plain = fit_blend(ODDS, certainties, labels), fit(ODDS, labels)
+
+    assert (found.slope, found.weight, found.shift) == (plain.slope, 0.0, plain.shift)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from verifier import steps
 from verifier.adapter import Adapter
 from verifier.calibration import Calibration
 from verifier.scoring import Chain, Score
 from verifier.training.curriculum import Curriculum
-from verifier.training.data import Process, write
+from verifier.training.data import Process, Rollout, write
 from verifier.training.finish import finish
 from verifier.training.train import Plan, train
 
@@ -37,11 +39,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Adapter
     Curriculum(lessons, HELD_OUT).save(run)
     write(folder / "dev.jsonl", DEV)
     trained = Trained(model, "run")
-    shipped = finish(
-        run, trained, "base", [folder / "dev.jsonl"], folder / "psv", lambda _, __: None
-    )
+    dev = [folder / "dev.jsonl"]
+    shipped = finish(run, trained, "base", dev, [], folder / "psv", lambda _, __: None)
     made = asyncio.run(shipped)
-    assert made.value.before.steps == sum(len(each.steps) for each in HELD_OUT)
+    assert made.gains["value"].before.steps == sum(len(each.steps) for each in HELD_OUT)
+    assert made.adapter.calibration.blend is None
     return trained, made.adapter
 
 
@@ -86,3 +88,41 @@ def test_the_threshold_is_the_best_on_dev(finished: tuple[Trained, Adapter]) -> 
 
     assert max(f1(n / 100) for n in range(101)) == pytest.approx(f1(adapter.threshold.correct))
     assert Score(adapter.threshold.correct, 0.5) == adapter.threshold
+
+
+def test_the_policys_certainty_is_blended_in_where_rollouts_tell_of_it(
+    finished: tuple[Trained, Adapter], tmp_path: Path
+) -> None:
+    """Those that it was certain of end right: the certainty must count for something."""
+    trained, adapter = finished
+    run, dev, drawn = adapter.folder.parent / "run", tmp_path / "dev.jsonl", tmp_path / "r.jsonl"
+    write(dev, DEV)
+    write(drawn, [rollout(number, right=right) for number in range(8) for right in (True, False)])
+
+    trained = Trained(trained._model, "run")  # of another loop
+    shipped = finish(run, trained, "base", [dev], [drawn], tmp_path / "psv", lambda _, __: None)
+    made = asyncio.run(shipped)
+
+    blend = made.adapter.calibration.blend
+    assert blend is not None
+    assert blend.weight > 0
+    assert blend == Adapter.load(tmp_path / "psv").calibration.blend
+    assert adapter.calibration.value == made.adapter.calibration.value
+    assert made.gains["value, blended"].before.steps == 32
+
+
+def rollout(number: int, *, right: bool) -> Rollout:
+    path = example(number, right=True)
+    return Rollout(
+        question_id=path.question_id,
+        question=path.question,
+        policy="policy",
+        temperature=0.7,
+        text=steps.join(path.steps),
+        answer="5",
+        gold="5" if right else "6",
+        correct=right,
+        completion_tokens=9,
+        finish_reason="stop",
+        certainties=tuple(0.3 + 0.2 * right + 0.1 * (number % 5) for _ in path.steps),
+    )
