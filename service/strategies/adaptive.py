@@ -1,10 +1,12 @@
 """What we recommend: vote first, ask the verifier where votes do not decide, and stop early.
 
-Two paths are drawn. If they agree, that is the answer (Adaptive-Consistency, arXiv 2305.11860). If
-not, the best path is left at the step where the verifier's readouts fall most, and fresh suffixes
-are sampled from the kept prefix (Thought-ICS, arXiv 2602.02416: no failed chain in the prompt),
-until an answer leads by two votes. All paths ever seen vote, and the verifier breaks ties; so a
-weak one costs little. A path whose steps promise nothing is written no further.
+A first path is written greedily, as that is right more often than a sample is; a second is drawn.
+If they agree, that is the answer (Adaptive-Consistency, arXiv 2305.11860). If not, the best path is
+left at the step where the verifier's readouts fall most, and fresh suffixes are sampled from the
+kept prefix (Thought-ICS, arXiv 2602.02416: no failed chain in the prompt), until an answer leads
+by two votes. All paths ever seen vote, and the verifier breaks ties; so a weak one costs little. A
+path whose steps promise nothing is written no further. Free text is never greedy: who asks for two
+poems wants two.
 
 Tried on recorded paths and left out, as it paid nothing: asking on where both that agree are in
 doubt, and giving up a question whose first two paths promise nothing.
@@ -57,17 +59,22 @@ class Adaptive:
     async def solve(self, attempt: Attempt) -> Solution:
         bar = attempt.bar(self.threshold).correct
         doubt: Doubt = partial(Path.first_weak, threshold=bar)
-        manner = Manner(stop=self._hopeless)
-        drafts = await attempt.draft(1 if attempt.greedy else 2, manner=manner)
+        manner, round = Manner(stop=self._hopeless), 0
+        lead = replace(manner, greedy=attempt.question.form == "steps")
+        drafts = await attempt.draft(manner=lead)
         seen = await self._judged(attempt, drafts, doubt)
-        ballot, round = await Ballot.of(seen, attempt), 1
+        ballot = await Ballot.of(seen, attempt)
         while (reason := self._ended(seen, ballot, attempt)) is None:
-            forks = self._forks(seen, ballot, bar, attempt)
-            written = await attempt.revise(forks, round, manner=manner)
+            if len(seen) == 1:
+                written = await attempt.draft(first=1, manner=manner)
+            else:
+                round += 1
+                forks = self._forks(seen, bar, attempt)
+                written = await attempt.revise(forks, round, manner=manner)
             seen += await self._judged(attempt, written, doubt)
-            ballot, round = await Ballot.of(seen, attempt), round + 1
+            ballot = await Ballot.of(seen, attempt)
         if ballot.winner is None and best(seen, "mean").stopped:
-            seen = [await attempt.finish(best(seen, "mean"), round, doubt)]
+            seen = [await attempt.finish(best(seen, "mean"), round + 1, doubt)]
             attempt.found(seen[0], seen[0].score("mean"))
             ballot = await Ballot.of(seen, attempt)
         chosen = ballot.winner or best(seen, "mean")
@@ -96,9 +103,7 @@ class Adaptive:
             return "confident"
         return "max_paths" if len(seen) >= self.max_paths else None
 
-    def _forks(
-        self, seen: Sequence[Path], ballot: Ballot, bar: float, attempt: Attempt
-    ) -> list[Fork]:
+    def _forks(self, seen: Sequence[Path], bar: float, attempt: Attempt) -> list[Fork]:
         """From the best path that was not revised before; several where the step may be right."""
         left = {path.parent for path in seen}
         fresh = [path for path in seen if path.place not in left and path.steps]

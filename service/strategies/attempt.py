@@ -80,11 +80,12 @@ class Fork:
 class Manner:
     """How paths are written: whole; until `stop` names a step that fails; or one `step` on.
 
-    `judged`: whether the verifier will be asked about them.
+    `greedy`: in the likeliest tokens. `judged`: whether the verifier will be asked about them.
     """
 
     stop: Stop | None = None
     step: bool = False
+    greedy: bool = False
     judged: bool = True
 
 
@@ -221,8 +222,10 @@ class Attempt:
         first: int = 0,
     ) -> list[Path]:
         """Complete the prompts; paths come in order, those of lost samples are left out."""
+        drawn = at(self.question.sampling, SAMPLES_MOST * round + first)
         sampling = replace(
-            at(self.question.sampling, SAMPLES_MOST * round + first),
+            drawn,
+            temperature=0.0 if manner.greedy else drawn.temperature,
             stop=NEXT_STEP if manner.step and self.stepwise else (),
             certainty=manner.judged and self.heeds,
         )

@@ -23,6 +23,7 @@ from verifier.answers import Grader
 from verifier.scoring import EVEN, Score
 
 ROOMY = Budget(10_000, None, 60_000)
+ASK = (Message("user", "Q?"),)
 
 
 def solve(
@@ -36,7 +37,7 @@ def solve(
     """The report of a solve in which the policy writes these texts, and what was told and asked."""
     script, heard = Playback(*texts), list[Event]()
     engine = ScriptedEngine(script, delay, begins_turns)
-    task = Task(Question((Message("user", "Q?"),), sampling, form), strategy, ROOMY, "none")
+    task = Task(Question(ASK, sampling, form), strategy, ROOMY, "none")
     report = asyncio.run(Solver(engine, StatedVerifier(), Grader()).solve(task, heard.append))
     assert engine.spent == report.ledger.policy
     return report, heard, script.prompts
@@ -62,6 +63,24 @@ def test_two_that_agree_are_the_answer_and_nothing_more_is_drawn() -> None:
     assert ("7.0", "agreed") == outcome(report)
     assert report.solution.verified
     assert (2, count(SEVEN, SEVEN_TOO)) == (len(prompts), report.ledger.policy.completion)
+
+
+@pytest.mark.parametrize(("form", "first"), [("steps", 0.0), ("free", 0.7)])
+def test_the_first_path_is_greedy_and_no_other(form: Form, first: float) -> None:
+    drawn: list[float] = []
+
+    class Noting(ScriptedEngine):
+        async def complete(
+            self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+        ) -> list[Completion]:
+            drawn.append(sampling.temperature)
+            return await super().complete(prompts, sampling, watch)
+
+    task = Task(Question(ASK, Sampling(), form), Adaptive(max_paths=3), ROOMY, "none")
+    engine = Noting(Playback("Step 1:" * (form == "free") + SEVEN, FIVE, TWO))
+    asyncio.run(Solver(engine, StatedVerifier(), Grader()).solve(task, unheard))
+
+    assert drawn == [first, 0.7, 0.7]
 
 
 def test_two_that_agree_are_believed_and_not_called_verified_where_a_step_is_in_doubt() -> None:
@@ -129,7 +148,7 @@ def test_enough_confidence_stops_it_and_too_little_is_no_answer() -> None:
     )
     mute, _, _ = solve(Adaptive(max_paths=2, abstain_below=0.4), TWO, " c (0.5)\nAnswer: 9")
 
-    assert (("7", "confident"), 2) == (outcome(sure), len(drawn))
+    assert (("7", "confident"), 1) == (outcome(sure), len(drawn))
     assert (None, "abstained") == outcome(mute)
     assert not mute.solution.verified
     assert mute.solution.path.steps
@@ -204,7 +223,7 @@ def test_greedy_sampling_draws_one() -> None:
 def test_free_text_that_states_no_answer_is_left_as_it_is() -> None:
     report, _, prompts = solve(Adaptive(), "Rain.\n\nSun.", "Snow.", form="free")
 
-    assert ((None, "open_ended"), 2) == (outcome(report), len(prompts))
+    assert ((None, "open_ended"), 1) == (outcome(report), len(prompts))
 
 
 def test_an_engine_that_takes_whole_chats_is_asked_to_rewrite() -> None:

@@ -163,4 +163,6 @@ def test_a_value_is_blended_with_what_the_policy_was_certain_of_so_far() -> None
         pytest.approx(blend(read[2], 0.7)),
     ]
     assert [score.correct for score in blended.scores] == [score.correct for score in plain.scores]
-    assert pytest.approx(blend(read[0], 0.7)) == second.scores[2].value  # the noting reader counts anew
+    assert (
+        pytest.approx(blend(read[0], 0.7)) == second.scores[2].value
+    )  # the noting reader counts anew
