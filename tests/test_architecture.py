@@ -72,7 +72,7 @@ def test_the_product_stays_small() -> None:
     making = {f for f in FILES if "training" in f.parts or f.name in ("workshop.py", "progress.py")}
 
     assert sum(code_lines(file) for file in FILES if file not in making) < 10300
-    assert sum(map(code_lines, making)) < 2420
+    assert sum(map(code_lines, making)) < 2470
 
 
 @pytest.mark.parametrize(
