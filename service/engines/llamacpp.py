@@ -6,8 +6,13 @@ come from the model. What callers and policies write is tokenised with special t
 begins like an earlier one is prefilled from where they part. A verifier's adapter is on while it
 reads and off while the policy writes, though both share one set of weights.
 
-An aborted call is counted up to the last token delivered; llama.cpp may have decoded one more for
-each sample before it heard of the abort. It cannot be told whose that was, so it is not claimed.
+The server sees that a call was given up when it next writes to it. So all calls are streams, which
+tell of their prompts' progress too, and what is given up is reset: it ends behind the batch that is
+being computed.
+
+An aborted call is counted up to what was last delivered; llama.cpp may have computed one batch of
+its prompt, or two tokens for each sample, before it heard of the abort. It cannot be told whose
+those were, so they are not claimed.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ import asyncio
 import json
 import re
 import secrets
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -34,9 +41,12 @@ from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
 SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
+BATCH = 64  # tokens of prompts between two looks at who has left: half a second's on two cores
+RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed is closed at once
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
 END = -1  # between the tokens of two prompts
 ANY = -1  # a slot of the server's choice
+TOLD = {"stream": True, "return_progress": True, "timings_per_token": True}
 
 
 class LlamaCppEngine:
@@ -49,11 +59,12 @@ class LlamaCppEngine:
         self._reading = reading  # the adapter's scale while a verifier reads
         self._server = server  # its destructor stops the threads
         # The server closes a connection behind every stream; one it might close is not reused.
+        unkept = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=httpx2.Timeout(600, connect=5),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            transport=httpx2.AsyncHTTPTransport(limits=unkept, socket_options=[RESET]),
             trust_env=False,
         )
         self._templates: dict[tuple[str, ...], list[list[int] | int]] = {}
@@ -122,17 +133,16 @@ class LlamaCppEngine:
             "temperature": 1.0,
             "samplers": ["temperature"],
             "lora": _scaled(self._reading),
+            **TOLD,
         }
-        with self._slots.taken(Held(tokens, self._reading)) as slot:
-            reply = await self._post("/completion", request | {"id_slot": slot})
-            self._slots.hold(reply["id_slot"], Held(tokens, self._reading))
-        cost = Cost(reply["timings"]["prompt_n"] + reply["tokens_predicted"], 1)
-        meter(cost)
-        tops = reply["completion_probabilities"][0]["top_probs"]
-        found = {top["id"]: top["prob"] for top in tops}
-        yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
-        odds = tuple(yes / (yes + no) for yes, no in yes_no)
-        return Reading(odds, cost)
+        held, read = Held(tokens, self._reading), Read(meter)
+        with self._slots.taken(held) as slot:
+            async with self._stream("/completion", request | {"id_slot": slot}) as chunks:
+                async for chunk in chunks:
+                    read.hear(chunk)
+            self._slots.hold(read.slot, held)
+        yes_no = [(read.likely[words[yes]], read.likely[words[no]]) for yes, no in pairs]
+        return Reading(tuple(yes / (yes + no) for yes, no in yes_no), read.cost)
 
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
         (tokens,) = await self._tokens([prompt])
@@ -145,10 +155,9 @@ class LlamaCppEngine:
             "samplers": ["temperature", "top_p"] if sampling.top_p < 1 else ["temperature"],
             "seed": -1 if sampling.seed is None else sampling.seed,
             "stop": list(sampling.stop),
-            "stream": True,
-            "timings_per_token": True,
             "return_tokens": True,
             "lora": _scaled(0.0),
+            **TOLD,
         }
         with self._slots.taken(Held(tokens), len(samples)) as slot:
             try:
@@ -322,22 +331,54 @@ class Sample:
         return Held() if self.shares_prefill else Held(prompt + self.tokens)
 
     def hear(self, chunk: dict[str, Any]) -> None:
-        before = self.told.usage
+        if "prompt_progress" in chunk:
+            if not self.shares_prefill:
+                self.stopped |= not self.told(
+                    "", self._read(chunk["prompt_progress"]["processed"], chunk)
+                )
+            return
         self.tokens += chunk["tokens"]
-        usage = Usage(completion=chunk["tokens_predicted"] - before.completion)
-        if not before.calls:
-            prompt = chunk["tokens_evaluated"]
-            cached = prompt if self.shares_prefill else chunk["timings"]["cache_n"]
-            usage += Usage(prompt=prompt, cached=cached, calls=1)
+        usage = Usage(completion=chunk["tokens_predicted"] - self.told.usage.completion)
+        usage += self._read(chunk["tokens_evaluated"], chunk)
         self.stopped |= not self.told("" if self.stopped else chunk["content"], usage)
         if chunk["stop"]:
             self.slot = chunk["id_slot"]
             self.end("length" if chunk["stop_type"] == "limit" else "stop")
 
+    def _read(self, processed: int, chunk: dict[str, Any]) -> Usage:
+        """What is new of the prompt, of which so much is in the slot."""
+        before = self.told.usage
+        new = Usage(prompt=processed - before.prompt)
+        if before.calls:
+            return new
+        cached = processed if self.shares_prefill else chunk["timings"]["cache_n"]
+        return new + Usage(cached=cached, calls=1)
+
     def end(self, finish: Finish = "aborted") -> None:
         if not self.done:
             self.told.complete("aborted" if self.stopped else finish)
         self.done = True
+
+
+@dataclass(slots=True)
+class Read:
+    """One reading, metered as its chunks come."""
+
+    meter: Meter
+    cost: Cost = field(default_factory=Cost)
+    slot: int = ANY
+    likely: dict[int, float] = field(default_factory=dict)
+    """The probabilities of the tokens that were asked for."""
+
+    def hear(self, chunk: dict[str, Any]) -> None:
+        computed = chunk["timings"]["prompt_n"] + chunk["tokens_predicted"]
+        new = Cost(computed - self.cost.tokens, 1 - self.cost.calls)
+        self.cost += new
+        self.meter(new)
+        for found in chunk.get("completion_probabilities", ()):
+            self.likely |= {top["id"]: top["prob"] for top in found["top_probs"]}
+        if chunk["stop"]:
+            self.slot = chunk["id_slot"]
 
 
 async def _chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
@@ -380,6 +421,7 @@ def _start(model: Path, threads: int, key: str, adapter: Path | None) -> Any:  #
     params.api_keys = [key]
     params.n_ctx = CONTEXT
     params.n_parallel = SLOTS
+    params.n_batch = params.n_ubatch = BATCH
     params.kv_unified = True
     params.endpoint_metrics = True
     params.cache_ram_mib = 0

@@ -18,7 +18,7 @@ from staging import train_at_random
 
 from service.catalogue import Catalogue
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
-from service.engines.llamacpp import CONTEXT, LlamaCppEngine
+from service.engines.llamacpp import BATCH, CONTEXT, LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, StartupError
 from service.ledger import Budget
@@ -230,7 +230,7 @@ def test_a_watch_stops_a_completion_and_what_was_told_stands(bench: Bench) -> No
 
     def watch(delta: Delta) -> bool:
         heard.append(delta)
-        return len(heard) < 6
+        return sum(delta.usage.completion for delta in heard) < 6
 
     (done,) = bench.complete(PROMPT, watch=watch, max_tokens=200)
 
@@ -261,6 +261,46 @@ def test_a_cancelled_call_stops_computing_within_a_second(bench: Bench) -> None:
     generated = bench.counted()["tokens_predicted_total"] - before["tokens_predicted_total"]
     told = sum(delta.usage.completion for delta in heard)
     assert told <= generated <= told + 2 * 3, "at most two tokens a sample after the abort"
+
+
+LONG = " ".join(str(number * 7919 % 997) for number in range(400))
+
+
+@pytest.mark.parametrize("kind", ["policy", "verifier"])
+def test_a_call_that_is_given_up_while_its_prompt_is_read_ends_behind_the_batch(
+    bench: Bench, kind: str
+) -> None:
+    """The server looked for its caller when it had something to say, and so read on: all of a long
+    prompt, which on two cores took it a minute, and all of it unclaimed.
+    """
+    before, told = bench.counted(), 0
+
+    def watch(delta: Delta) -> bool:
+        nonlocal told
+        told += delta.usage.prompt - delta.usage.cached
+        return True
+
+    def meter(cost: Cost) -> None:
+        nonlocal told
+        told += cost.tokens
+
+    async def cancel() -> None:
+        nonlocal told
+        text = f"{kind} {LONG}"
+        sampling, query = Sampling(max_tokens=5), Query("", text)
+        completing = bench.engine.complete([Prompt((Message("user", text),))], sampling, watch)
+        reading = bench.engine.read([query], [("Yes", "No")], meter)
+        call = asyncio.ensure_future(completing if kind == "policy" else reading)
+        (reading if kind == "policy" else completing).close()
+        while told < BATCH:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.wait([call])
+
+    bench.run(cancel())
+    computed = bench.counted()["prompt_tokens_total"] - before["prompt_tokens_total"]
+
+    assert told <= computed <= told + 2 * BATCH < len(LONG.split())
 
 
 def test_a_question_that_does_not_fit_is_refused_by_name(bench: Bench) -> None:
