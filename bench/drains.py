@@ -31,7 +31,10 @@ VARIABLES = (
     f"SUREFOOT_GRACE={GRACE}",
     "SUREFOOT_CONCURRENCY=16",
 )
-LAST = {"/solve": ("done", "error"), "/v1/responses": ("response.completed", "response.incomplete")}
+LAST = {
+    "/solve": ("done", "error"),
+    "/v1/responses": ("response.completed", "response.incomplete", "response.failed", "error"),
+}
 STRATEGIES = ("stepco", "best_of_n", "single", "adaptive")
 
 
@@ -82,7 +85,9 @@ async def ends(response: httpx2.Response, path: str) -> bool:
     last = ""
     async for event in httpx2.EventSource(response):
         last = event.event if path in LAST else event.data or last
-    return last in LAST.get(path, ("[DONE]",))
+    if path in LAST:
+        return last in LAST[path]
+    return last == "[DONE]" or last.startswith('{"error":')
 
 
 async def client(url: str, rng: random.Random, outcomes: Counter[str]) -> None:
