@@ -166,7 +166,8 @@ async def unreturned(served: Served, generated: int) -> int:
 
 async def measure(kills: int) -> dict[str, Any]:
     rng, killed = random.Random(7), Killed()
-    questions = [json.loads(line)["question"] for line in QUESTIONS.open(encoding="utf-8")]
+    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(line)["question"] for line in lines]
     async with serving() as served:
         before = await served.engine_says()
         for _ in range(kills):
