@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+Started = tuple[subprocess.Popen[str], str]
+"""A process and its URL."""
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -30,7 +33,3 @@ def program(module: str, *arguments: str, variables: Sequence[str] = ()) -> Iter
             yield process, said[0]
         finally:
             process.kill()
-
-
-Started = tuple[subprocess.Popen[str], str]
-"""A process and its URL."""

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import httpx2
 
-from bench._process import Started, free_port, program
+from bench._process import free_port, program
 
 Part = Literal["engine", "verifier"]
 Down = Literal["fail", "degrade"]
@@ -74,25 +74,23 @@ class Stage:
     url: str
     ports: dict[Part, int]
     parts: dict[Part, ExitStack]
-    playing: dict[Part, Started]
 
     def begin(self, part: Part) -> None:
         self.parts[part] = ExitStack()
-        self.playing[part] = self.parts[part].enter_context(
+        self.parts[part].enter_context(
             program("bench._understudy", str(self.ports[part]), str(DELAY))
         )
 
-    def kill(self, part: Part) -> None:
-        process, _ = self.playing[part]
-        process.kill()
+    def end(self, part: Part) -> None:
+        """Kill it: it has no other end."""
         self.parts[part].close()
 
 
 def staged(stack: ExitStack, down: Down) -> Stage:
-    stage = Stage("", {"engine": free_port(), "verifier": free_port()}, {}, {})
+    stage = Stage("", {"engine": free_port(), "verifier": free_port()}, {})
     for part in stage.ports:
         stage.begin(part)
-        stack.callback(lambda part=part: stage.parts[part].close())
+        stack.callback(stage.end, part)
     for part in stage.ports:
         await_part(stage.ports[part])
     variables = (
@@ -180,7 +178,7 @@ async def die(stage: Stage, part: Part, rng: random.Random, seen: Seen) -> None:
 
         clients = [asyncio.ensure_future(asking(rng.randrange(10**6))) for _ in range(CLIENTS)]
         await asyncio.sleep(rng.uniform(0.3, 2.0))
-        await asyncio.to_thread(stage.kill, part)
+        await asyncio.to_thread(stage.end, part)
         await asyncio.sleep(rng.uniform(0.2, 1.5))
         await asyncio.to_thread(stage.begin, part)
         await asyncio.to_thread(await_part, stage.ports[part])

@@ -69,7 +69,7 @@ async def ask(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> st
     try:
         async with client.stream("POST", path, json=body) as response:
             if not response.is_success:
-                return json.loads(await response.aread())["error"]["code"]
+                return str(json.loads(await response.aread())["error"]["code"])
             began = True
             if not body["stream"]:
                 json.loads(await response.aread())
