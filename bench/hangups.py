@@ -2,7 +2,7 @@
 
 Each asks a GSM8K question, by a random route, strategy and way of answering, and its connection
 ends as the kernel ends that of a killed process: closed or reset. Told is how long the engine
-computes on. It is idle when llama.cpp itself says that it processes and defers nothing
+computes on, by the clock and, for a machine that has more to do, in processor time over threads. It is idle when llama.cpp itself says that it processes and defers nothing
 (`requests_processing`, `requests_deferred`), and nobody is in the service any more. At the end the
 tokens that llama.cpp counts are held against those of the kept solves, and the tenant's quota
 against what was generated: a reservation that was not given back would show in it.
@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx2
@@ -80,6 +81,8 @@ class Killed:
 
     seconds: list[float] = field(default_factory=list)
     """From the kill until the engine was idle."""
+    computed: list[float] = field(default_factory=list)
+    """Of these, what a thread computed."""
     hung: int = 0
     too_late: int = 0
     """Solves that had ended before their client was killed."""
@@ -142,13 +145,14 @@ async def hang_up(served: Served, rng: random.Random, content: bytes) -> bool:
 
 async def kill(served: Served, rng: random.Random, question: str, killed: Killed) -> None:
     killed.too_late += not await hang_up(served, rng, request(rng, question))
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), time.process_time()
     while not await served.idle():
         if time.perf_counter() - began > IDLE_WITHIN:
             killed.hung += 1
             break
         await asyncio.sleep(0.02)
     killed.seconds.append(time.perf_counter() - began)
+    killed.computed.append((time.process_time() - computed) / Settings().threads)
 
 
 async def ledgers(served: Served) -> list[dict[str, Any]]:
@@ -162,6 +166,10 @@ async def unreturned(served: Served, generated: int) -> int:
     body = {"problem": "1 + 1?", "strategy": "single", "budget": {"max_tokens": BUDGET}}
     response = await served.client.post("/solve", json=body)
     return QUOTA - int(response.headers["x-ratelimit-remaining-tokens"]) - BUDGET - generated
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    return {"p50": round(median(seconds), 3), "max": round(max(seconds), 3)}
 
 
 async def measure(kills: int) -> dict[str, Any]:
@@ -178,14 +186,14 @@ async def measure(kills: int) -> dict[str, Any]:
         read = sum(each["usage"]["verifier"]["calls"] for each in kept)
         left = await unreturned(served, written)
     counted = after["tokens_predicted_total"] - before["tokens_predicted_total"]
-    ordered = sorted(killed.seconds)
     return {
         "kills": kills,
         "solves": dict(Counter(each["outcome"] for each in kept)),
         "phases_without_a_call": sum(not each["calls"] for each in kept),
         "had_ended": killed.too_late,
-        "idle_after_s": {"p50": round(ordered[kills // 2], 3), "max": round(ordered[-1], 3)},
-        "over_a_second": sum(seconds > 1 for seconds in ordered),
+        "idle_after_s": spread(killed.seconds),
+        "computed_on_s": spread(killed.computed),
+        "over_a_second": sum(seconds > 1 for seconds in killed.seconds),
         "hung": killed.hung,
         "tokens_reserved_yet": left,
         "tokens_in_ledgers": written + read,

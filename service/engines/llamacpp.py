@@ -3,8 +3,8 @@
 The wheel's server listens on loopback alone, behind a key that is drawn at start. Chat templates
 come from the model. What callers and policies write is tokenised with special tokens split, so
 "<|im_end|>" in a question is text. Samples of one prompt share its prefill, and a prompt that
-begins like an earlier one is prefilled from where they part. A verifier's adapter is on while it
-reads and off while the policy writes, though both share one set of weights.
+begins like an earlier one of its tenant's is prefilled from where they part. A verifier's adapter
+is on while it reads and off while the policy writes, though both share one set of weights.
 
 The server sees that a call was given up when it next writes to it. So all calls are streams, which
 tell of their prompts' progress too, and what is given up is reset: it ends behind the batch that is
@@ -25,7 +25,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -106,7 +106,11 @@ class LlamaCppEngine:
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
             prompts = await self._tokens([base.turns(query) for query in queries])
-            return [await self._read(tokens, words, pairs, meter) for tokens in prompts]
+            shown = [
+                Held(tokens, self._reading, query.salt)
+                for tokens, query in zip(prompts, queries, strict=True)
+            ]
+            return [await self._read(held, words, pairs, meter) for held in shown]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
@@ -122,10 +126,10 @@ class LlamaCppEngine:
         self._server = None
 
     async def _read(
-        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair], meter: Meter
+        self, held: Held, words: dict[str, int], pairs: Sequence[Pair], meter: Meter
     ) -> Reading:
         request = {
-            "prompt": tokens,
+            "prompt": held.tokens,
             "n_predict": 1,
             "n_probs": len(words),
             "post_sampling_probs": True,
@@ -135,9 +139,9 @@ class LlamaCppEngine:
             "lora": _scaled(self._reading),
             **TOLD,
         }
-        held, read = Held(tokens, self._reading), Read(meter)
-        with self._slots.taken(held) as slot:
-            async with self._stream("/completion", request | {"id_slot": slot}) as chunks:
+        read = Read(meter)
+        with self._slots.taken(held) as place:
+            async with self._stream("/completion", request | place.asked) as chunks:
                 async for chunk in chunks:
                     read.hear(chunk)
             self._slots.hold(read.slot, held)
@@ -159,13 +163,14 @@ class LlamaCppEngine:
             "lora": _scaled(0.0),
             **TOLD,
         }
-        with self._slots.taken(Held(tokens), len(samples)) as slot:
+        held = Held(tokens, salt=prompt.salt)
+        with self._slots.taken(held, len(samples)) as place:
             try:
-                await self._follow(request | {"id_slot": slot}, samples)
+                await self._follow(request | place.asked, samples)
             finally:
                 for sample in samples:
-                    where = slot if sample.slot is None else sample.slot
-                    self._slots.hold(where, sample.left_of(tokens))
+                    where = place.slot if sample.slot is None else sample.slot
+                    self._slots.hold(where, sample.left_of(held))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -246,44 +251,64 @@ class LlamaCppEngine:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The tokens in a slot's cache, and the scale of the adapter they were computed with."""
+    """The tokens in a slot's cache, the scale of the adapter they were computed with, and whose
+    they are; that is None where it is not known.
+    """
 
     tokens: list[int] = field(default_factory=list)
     scale: float = 0.0
+    salt: str | None = None
 
     def shared(self, other: Held) -> int:
         """How many tokens they begin with alike; the server drops what another scale computed."""
-        if self.scale != other.scale:
+        if (self.scale, self.salt) != (other.scale, other.salt):
             return 0
         pairs = enumerate(zip(self.tokens, other.tokens, strict=False))
         fewer = min(len(self.tokens), len(other.tokens))
         return next((at for at, (one, its) in pairs if one != its), fewer)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A slot, and whether what lies in it may be used: not what is, or may be, another tenant's."""
+
+    slot: int
+    own: bool
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return {"id_slot": self.slot, "cache_prompt": self.own}
+
+
 class Slots:
     """What each slot of the server has in its cache, so that a call goes where most of it lies.
 
     The server's own choice looks at how alike prompts are as a whole, and so loses the kept prefix
-    of a long path whose first steps alone are kept.
+    of a long path whose first steps alone are kept. Nor does it know of tenants, of whom none is to
+    learn from what is cached what another has asked (CVE-2025-46570).
     """
 
     def __init__(self) -> None:
+        self._tenant: str | None = None
+        self._several = False  # tenants have been here
         self._cached = {slot: Held() for slot in range(SLOTS)}
         self._busy: set[int] = set()
         self._loose = 0  # calls in slots of the server's choice
 
     @contextmanager
-    def taken(self, wanted: Held, samples: int = 1) -> Iterator[int]:
+    def taken(self, wanted: Held, samples: int = 1) -> Iterator[Place]:
         """The free slot with most of the tokens; the longest unused one where none has half.
 
         -1, the server's own choice, for several samples, which it spreads over slots, and while
         such a choice is not known: a call that is sent to a slot in use waits for it.
         """
+        self._tenant = self._tenant or wanted.salt
+        self._several |= self._tenant != wanted.salt
         free = [slot for slot in self._cached if slot not in self._busy]
         if samples > 1 or self._loose or not free:
             self._loose += 1
             try:
-                yield ANY
+                yield Place(ANY, own=not self._several)
             except BaseException:
                 self.hold(ANY, Held())
                 raise
@@ -293,10 +318,11 @@ class Slots:
         slot = max(free, key=lambda slot: wanted.shared(self._cached[slot]))
         if 2 * wanted.shared(self._cached[slot]) < len(wanted.tokens):
             slot = free[0]
+        own = not self._several or self._cached[slot].salt == wanted.salt
         self._busy.add(slot)
         self.hold(slot, wanted)
         try:
-            yield slot
+            yield Place(slot, own)
         finally:
             self._busy.discard(slot)
 
@@ -326,9 +352,11 @@ class Sample:
     def live(self) -> bool:
         return not (self.stopped or self.done)
 
-    def left_of(self, prompt: list[int]) -> Held:
+    def left_of(self, prompt: Held) -> Held:
         """What its slot holds behind the call: the server keeps the cache of the first alone."""
-        return Held() if self.shares_prefill else Held(prompt + self.tokens)
+        return (
+            Held() if self.shares_prefill else replace(prompt, tokens=prompt.tokens + self.tokens)
+        )
 
     def hear(self, chunk: dict[str, Any]) -> None:
         if "prompt_progress" in chunk:

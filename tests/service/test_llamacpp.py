@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -206,6 +207,26 @@ def test_a_call_of_many_samples_holds_no_other_up(bench: Bench) -> None:
     one, many = bench.run(main())
 
     assert one < 0.7 * many
+
+
+def test_what_is_cached_for_one_tenant_is_of_no_use_to_another(bench: Bench) -> None:
+    """CVE-2025-46570: what a call found cached told that somebody had sent the same before."""
+    (asked,) = (Message("user", "What does the merger cost? " * 8),)
+    alice, bob = (Prompt((asked,), "It costs", salt) for salt in ("alice", "bob"))
+
+    bench.complete(alice, max_tokens=2)
+    (first,) = bench.complete(bob, max_tokens=2)
+    (own,) = bench.complete(bob, max_tokens=2)
+    (again,) = bench.complete(alice, max_tokens=2)
+    several = bench.complete(*[replace(alice, salt="carol")] * 3, max_tokens=2)
+
+    assert 0 == first.usage.cached == several[0].usage.cached
+    assert own.usage.cached / own.usage.prompt >= 0.9
+    assert again.usage.cached / again.usage.prompt >= 0.9
+
+    query = Query("", "Is the merger dear? " * 8)
+    costs = [bench.read(replace(query, salt=salt))[0].cost.tokens for salt in ("a", "b", "b")]
+    assert costs[0] == costs[1] > 10 * costs[2]
 
 
 def test_special_tokens_in_text_are_not_honoured(bench: Bench) -> None:
