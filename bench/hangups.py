@@ -2,10 +2,11 @@
 
 Each asks a GSM8K question, by a random route, strategy and way of answering, and its connection
 ends as the kernel ends that of a killed process: closed or reset. Told is how long the engine
-computes on, by the clock and, for a machine that has more to do, in processor time over threads. It is idle when llama.cpp itself says that it processes and defers nothing
-(`requests_processing`, `requests_deferred`), and nobody is in the service any more. At the end the
-tokens that llama.cpp counts are held against those of the kept solves, and the tenant's quota
-against what was generated: a reservation that was not given back would show in it.
+computes on, by the clock and, for a machine that has more to do, in processor time over threads. It
+is idle when llama.cpp itself says that it processes and defers nothing (`requests_processing`,
+`requests_deferred`), and nobody is in the service any more. At the end the tokens that llama.cpp
+counts are held against those of the kept solves, and the tenant's quota against what was generated:
+a reservation that was not given back would show in it.
 Run: python -m bench.hangups
 """
 

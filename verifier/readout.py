@@ -6,6 +6,7 @@ prefill. What the model is shown is a `Layout`; a trained adapter and a prompt a
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -21,7 +22,8 @@ Pair = tuple[str, str]
 class Query:
     """A conversation of two turns and the third as far as it is begun; the next token is read.
 
-    What callers and policies wrote in it has been neutralised. `session`, `salt`: its chain's.
+    What callers and policies wrote in it has been neutralised. `session`, `salt`, `until`: its
+    chain's.
     """
 
     system: str
@@ -29,6 +31,7 @@ class Query:
     begun: str = ""
     session: str = ""
     salt: str = ""
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ class Readout:
     def _queries(self, chain: Chain) -> list[Query]:
         ends = range(len(chain.known) + 1, len(chain.steps) + 1)
         queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
-        return [replace(query, session=chain.session, salt=chain.salt) for query in queries]
+        own = {"session": chain.session, "salt": chain.salt}
+        return [replace(query, **own, until=chain.until) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs, meter)

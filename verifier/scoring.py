@@ -34,6 +34,8 @@ class Chain:
     `known`: scores of its first steps from an earlier call; a verifier need not read those again.
     `session`: the same for all chains of a solve; a verifier of several replicas keeps them on one.
     `salt`: what was cached for chains of another is not used.
+    `until`: when nobody waits for it any more, by the monotonic clock; of use to a verifier that is
+    elsewhere, since here the call is cancelled then.
     """
 
     question: str
@@ -41,6 +43,7 @@ class Chain:
     known: tuple[Score, ...] = ()
     session: str = ""
     salt: str = ""
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
