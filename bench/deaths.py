@@ -196,7 +196,8 @@ async def ready(client: httpx2.AsyncClient) -> bool:
 
 
 def measure(times: int) -> dict[str, Any]:
-    rng, seen = random.Random(5), dict[Part, Seen](engine=Seen(), verifier=Seen())
+    rng = random.Random(5)
+    seen: dict[Part, Seen] = {"engine": Seen(), "verifier": Seen()}
     downs: tuple[Down, ...] = ("fail", "degrade")
     for number, down in enumerate(downs):
         with ExitStack() as stack:

@@ -281,8 +281,8 @@ class MeteredVerifier:
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
-        own = {"session": self.session, "salt": ledger.payer}
-        chains = [replace(chain, **own, until=ledger.until) for chain in chains]
+        session, payer, until = self.session, ledger.payer, ledger.until
+        chains = [replace(each, session=session, salt=payer, until=until) for each in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))

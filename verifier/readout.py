@@ -129,8 +129,8 @@ class Readout:
     def _queries(self, chain: Chain) -> list[Query]:
         ends = range(len(chain.known) + 1, len(chain.steps) + 1)
         queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
-        own = {"session": chain.session, "salt": chain.salt}
-        return [replace(query, **own, until=chain.until) for query in queries]
+        session, salt, until = chain.session, chain.salt, chain.until
+        return [replace(query, session=session, salt=salt, until=until) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs, meter)

@@ -69,11 +69,12 @@ def test_without_its_verifier_a_solve_fails_or_says_that_nothing_was_verified(
 @pytest.mark.parametrize("path", ["/solve", "/v1/chat/completions", "/v1/responses"])
 def test_an_answer_that_lost_the_verifier_has_a_header_that_says_so(path: str) -> None:
     verifier, model = Failing(), {"model": "surefoot-best-of-n"}
-    body: dict[str, Any] = {
+    bodies: dict[str, dict[str, Any]] = {
         "/solve": {"problem": SUM, "strategy": "best_of_n"},
         "/v1/chat/completions": model | {"messages": [{"role": "user", "content": SUM}]},
         "/v1/responses": model | {"input": SUM},
-    }[path]
+    }
+    body = bodies[path]
     with service(verifier=verifier, settings=DEGRADE) as client:
         degraded = client.post(path, json=body)
         verifier.down = False
