@@ -4,7 +4,9 @@ Start-time fair queueing over tenants (Goyal et al., SIGCOMM 1996; on tokens: Fa
 Large Language Models, arXiv 2401.00588). Every tenant has a clock, which each solve of its moves
 on by the tokens computed for it over the tenant's weight; next is whoever's clock is furthest
 behind. While a solve runs it counts as what solves of its kind came to lately. Who asks for nothing
-saves nothing up. A running solve is never interrupted for another.
+saves nothing up. A running solve is never interrupted for another; so while several tenants are
+about, whoever has more than its share of the places leaves an eighth of them free, and who has less
+need not wait for another's solve to end.
 
 Quotas are another matter, as are budgets.
 """
@@ -24,6 +26,8 @@ from service.tenants import Tenant
 
 LONGEST = 120  # seconds that a refused caller is asked to wait; SDKs wait no longer
 LATELY = 32  # solves whose mean foretells the next one
+KEPT_FREE = 8  # one place of so many is for those who have less than their share
+ABOUT = 60.0  # seconds for which a tenant is looked for again
 
 
 @dataclass(slots=True)
@@ -44,13 +48,16 @@ class Lately:
 class Line:
     """One tenant's places that wait, first come first, and the tokens they are good for.
 
-    `clock` is how far the tenant has been served, `running` what is being computed for it.
+    `clock` is how far the tenant has been served, `running` what is being computed for it, in so
+    many `solves`; `seen`: when it last came.
     """
 
     weight: float = 1.0
     clock: float = 0.0
     running: int = 0
+    solves: int = 0
     tokens: int = 0
+    seen: float = -math.inf
     places: deque[Place] = field(default_factory=deque)
 
     @property
@@ -131,6 +138,7 @@ class Admission:
         self._demand(line, tokens, within)
         if not line.active:
             line.clock = max(line.clock, self._clock)
+        line.seen = time.monotonic()
         place = Place(line, kind, most, tokens)
         line.places.append(place)
         line.tokens += tokens
@@ -146,6 +154,7 @@ class Admission:
             self._learn(place.kind, tokens, time.monotonic() - place.began)
             place.line.clock += tokens / place.line.weight
             place.line.running -= place.tokens
+            place.line.solves -= 1
             self.running -= 1
         self._next()
 
@@ -188,7 +197,7 @@ class Admission:
 
     def _demand(self, line: Line, tokens: float, within: float) -> None:
         self.demand_open()
-        if self.running < self._at_once:
+        if not line.places and self._has_room(line):
             return
         wait = self._wait(line)
         full = bool(line.places) and line.tokens + tokens > self._queue_tokens
@@ -207,6 +216,14 @@ class Admission:
         rivals = others if line.places else others + line.weight
         return line.tokens * rivals / line.weight / pace
 
+    def _has_room(self, line: Line) -> bool:
+        """Whether one more of the tenant's may run, if it is its turn."""
+        free, since = self._at_once - self.running, time.monotonic() - ABOUT
+        about = sum(it.weight for it in self._lines.values() if it.active or it.seen > since)
+        if line.solves * about <= self._at_once * line.weight:  # no more than its share
+            return free > 0
+        return free > self._at_once // KEPT_FREE
+
     def _next(self) -> None:
         """Let in whoever may run now."""
         while self.running < self._at_once and not self.closed:
@@ -214,7 +231,10 @@ class Admission:
             if not lines:
                 return
             line = min(lines, key=lambda line: line.served)
+            if not self._has_room(line):
+                return  # another that has been served more is not to overtake it
             place = line.places.popleft()
+            line.solves += 1
             line.tokens -= place.tokens
             place.tokens = self._estimate(place.kind, place.most)
             line.running += place.tokens

@@ -148,9 +148,10 @@ def _run(settings: Settings) -> None:
     from service import logs
     from service.app import create_app
     from service.assembly import load, load_keeper, load_spans
-    from service.serving import Server
+    from service.serving import Server, leave_on_signals
 
     logs.configure(settings.log_level, content=settings.telemetry_content)
+    leave_on_signals()
 
     async def main() -> None:
         with _listening(settings) as listener:

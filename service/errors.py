@@ -9,7 +9,7 @@
     │   ├── ContextLengthExceeded 400
     │   ├── BudgetTooLarge        400   more than the tenant may ever have at once
     │   ├── Unauthorized          401   no key, or none that we know
-    │   ├── BodyTooSlow           408
+    │   ├── BodyTooSlow           408   worth a retry
     │   ├── BodyTooLarge          413
     │   ├── UnsupportedEncoding   415   a body that is compressed
     │   ├── Misdirected           421   sent to another name: it may be a web page's trick
@@ -20,6 +20,7 @@
     │   ├── Overloaded            429   more than the service can do now; worth a retry
     │   └── QuotaExhausted        429   the tenant's tokens are spent, for long
     ├── ShuttingDown              503   the service is about to end; worth a retry
+    ├── TooManyConnections        503   more are open than there are files for; worth a retry
     ├── QuotasUnavailable         503   the store of quotas does not answer; worth a retry
     ├── EngineError               502   the engine answered, with nonsense or a refusal
     │   └── EngineUnavailable     503   the engine does not answer; worth a retry
@@ -90,6 +91,7 @@ class Unauthorized(InvalidRequest):
 class BodyTooSlow(InvalidRequest):
     status = 408
     code = "body_too_slow"
+    retryable = True
 
 
 class BodyTooLarge(InvalidRequest):
@@ -140,6 +142,12 @@ class QuotaExhausted(RateLimited):
 class ShuttingDown(ServiceError):
     status = 503
     code = "shutting_down"
+    retryable = True
+
+
+class TooManyConnections(ServiceError):
+    status = 503
+    code = "too_many_connections"
     retryable = True
 
 

@@ -90,8 +90,13 @@ class Ledger:
         return time.monotonic() - self._began
 
     @property
+    def until(self) -> float:
+        """The deadline, by the monotonic clock."""
+        return self._began + self.budget.deadline_ms / 1000
+
+    @property
     def seconds_left(self) -> float:
-        return self.budget.deadline_ms / 1000 - self.seconds
+        return self.until - time.monotonic()
 
     @property
     def computed(self) -> int:
@@ -276,8 +281,8 @@ class MeteredVerifier:
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
-        payer = self.ledger.payer
-        chains = [replace(chain, session=self.session, salt=payer) for chain in chains]
+        session, payer, until = self.session, ledger.payer, ledger.until
+        chains = [replace(each, session=session, salt=payer, until=until) for each in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))

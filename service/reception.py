@@ -1,37 +1,53 @@
 """How connections are received: what uvicorn leaves unlimited before a request is one.
 
 A head, or what stands where a body should go on, is read up to a size and waited for up to a time;
-then the connection is closed. What is in a whole request is limited in `routes.limits`.
+then the connection is closed. There are no more connections than there are files for. What is in a
+whole request is limited in `routes.limits`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+from functools import partial
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import HeadersTooLarge
+from service.errors import HeadersTooLarge, TooManyConnections
 from service.routes.failures import refusal
-from service.routes.limits import MOST_HEADERS
+from service.routes.limits import MOST_HEADERS, UNREAD, allowed
 
 SHUTDOWN_WITHIN = 5  # seconds for connections that are open when the service ends
+SPARE = 256  # files for engines, verifiers, stores and the log
+MOST = 65_536  # connections, where files have no limit
+
+
+def connections() -> int:
+    """As many as there are files for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if files == resource.RLIM_INFINITY else min(MOST, max(SPARE, files - SPARE))
 
 
 class Reception(HttpToolsProtocol):
     """A connection."""
 
-    head_within = 10.0
-    """Seconds for a head, and for the rest of a body that was answered before its end."""
+    idle_within = 10.0
+    """Seconds for the first byte, and for the rest of a body that was answered before its end."""
+    most = connections()
+    """Connections that are open at once."""
 
     _late: asyncio.TimerHandle | None = None
     _useless = 0  # bytes since a head was whole or a body went on
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._hurry()
+        if len(self.connections) > self.most:
+            self._refuse(TooManyConnections.status)
+        else:
+            self._hurry()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._calm()
@@ -44,7 +60,8 @@ class Reception(HttpToolsProtocol):
             self._refuse(HeadersTooLarge.status)
 
     def on_message_begin(self) -> None:
-        self._hurry()
+        self._calm()
+        self._await_head(self.loop.time())
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -67,7 +84,15 @@ class Reception(HttpToolsProtocol):
 
     def _hurry(self) -> None:
         if self._late is None:
-            self._late = self.loop.call_later(self.head_within, self.transport.close)
+            self._late = self.loop.call_later(self.idle_within, self.transport.close)
+
+    def _await_head(self, began: float, *, unread: bool = True) -> None:
+        left = began + allowed(self._useless) - self.loop.time()
+        if left > 0 or unread:
+            again = partial(self._await_head, began, unread=left > 0)
+            self._late = self.loop.call_later(max(left, UNREAD), again)
+        else:
+            self.transport.close()
 
     def _calm(self) -> None:
         if self._late is not None:

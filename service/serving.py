@@ -2,12 +2,16 @@
 
 On SIGTERM or SIGINT `/ready` says at once that it is over, while the port stays open. Running
 solves finish; when the grace is nearly over each of them ends with its best path, and its stream
-with a proper last event. Then the process exits with 0. A second signal ends it at once.
+with a proper last event. Then the process exits with 0. A second signal ends it at once, as does
+the first one before anybody could be let in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import signal
 from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -57,6 +61,18 @@ class Server(uvicorn.Server):
     async def _drained(self) -> None:
         await drain(self._app.state.admission, self._app.state.solver, self._grace)
         self.should_exit = True
+
+
+def leave_on_signals() -> None:
+    """Until a server is started: models that are being loaded hear of nothing."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, _leave)
+
+
+def _leave(sig: int, frame: FrameType | None) -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(0)
 
 
 async def drain(admission: Admission, solver: Solver, grace: float) -> None:

@@ -96,7 +96,7 @@ def test_every_response_has_an_id_and_every_failure_the_envelope(document: dict[
             if status >= "400":
                 schema = response["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/Failed"}
-                assert ("Retry-After" in response["headers"]) == (status == "503")
+                assert ("Retry-After" in response["headers"]) == (status in ("408", "503"))
 
 
 @pytest.mark.parametrize("path", ["/solve", "/v1/chat/completions", "/v1/responses"])

@@ -6,6 +6,7 @@ prefill. What the model is shown is a `Layout`; a trained adapter and a prompt a
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -22,7 +23,8 @@ Pair = tuple[str, str]
 class Query:
     """A conversation of two turns and the third as far as it is begun; the next token is read.
 
-    What callers and policies wrote in it has been neutralised. `session`, `salt`: its chain's.
+    What callers and policies wrote in it has been neutralised. `session`, `salt`, `until`: its
+    chain's.
     """
 
     system: str
@@ -30,6 +32,7 @@ class Query:
     begun: str = ""
     session: str = ""
     salt: str = ""
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class Readout:
     def _queries(self, chain: Chain) -> list[Query]:
         ends = range(len(chain.known) + 1, len(chain.steps) + 1)
         queries = (self._layout.query(chain.question, chain.steps[:end]) for end in ends)
-        return [replace(query, session=chain.session, salt=chain.salt) for query in queries]
+        session, salt, until = chain.session, chain.salt, chain.until
+        return [replace(query, session=session, salt=salt, until=until) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
         readings = await self._reader.read(self._queries(chain), self._pairs, meter)

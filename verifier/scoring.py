@@ -35,6 +35,8 @@ class Chain:
     `certainties`: how probable the policy found the numbers in each step, where that is known.
     `session`: the same for all chains of a solve; a verifier of several replicas keeps them on one.
     `salt`: what was cached for chains of another is not used.
+    `until`: when nobody waits for it any more, by the monotonic clock; of use to a verifier that is
+    elsewhere, since here the call is cancelled then.
     """
 
     question: str
@@ -43,6 +45,7 @@ class Chain:
     certainties: tuple[float | None, ...] = ()
     session: str = ""
     salt: str = ""
+    until: float = math.inf
 
     def certainty(self, steps: int) -> float | None:
         """Of its first so many steps: the mean over those where it is known."""

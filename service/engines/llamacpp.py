@@ -3,11 +3,16 @@
 The wheel's server listens on loopback alone, behind a key that is drawn at start. Chat templates
 come from the model. What callers and policies write is tokenised with special tokens split, so
 "<|im_end|>" in a question is text. Samples of one prompt share its prefill, and a prompt that
-begins like an earlier one is prefilled from where they part. A verifier's adapter is on while it
-reads and off while the policy writes, though both share one set of weights.
+begins like an earlier one of its tenant's is prefilled from where they part. A verifier's adapter
+is on while it reads and off while the policy writes, though both share one set of weights.
 
-An aborted call is counted up to the last token delivered; llama.cpp may have decoded one more for
-each sample before it heard of the abort. It cannot be told whose that was, so it is not claimed.
+The server sees that a call was given up when it next writes to it. So all calls are streams, which
+tell of their prompts' progress too, and what is given up is reset: it ends behind the batch that is
+being computed.
+
+An aborted call is counted up to what was last delivered; llama.cpp may have computed one batch of
+its prompt, or two tokens for each sample, before it heard of the abort. It cannot be told whose
+those were, so they are not claimed.
 """
 
 from __future__ import annotations
@@ -16,9 +21,11 @@ import asyncio
 import json
 import re
 import secrets
+import socket
+import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -34,9 +41,12 @@ from verifier.scoring import Cost, Meter, VerifierError, unmetered
 
 SLOTS = 16
 CONTEXT = 16_384  # tokens, shared by all slots
+BATCH = 64  # tokens of prompts between two looks at who has left: half a second's on two cores
+RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed is closed at once
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
 END = -1  # between the tokens of two prompts
 ANY = -1  # a slot of the server's choice
+TOLD = {"stream": True, "return_progress": True, "timings_per_token": True}
 
 
 class LlamaCppEngine:
@@ -49,11 +59,12 @@ class LlamaCppEngine:
         self._reading = reading  # the adapter's scale while a verifier reads
         self._server = server  # its destructor stops the threads
         # The server closes a connection behind every stream; one it might close is not reused.
+        unkept = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         self._http = httpx2.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
             timeout=httpx2.Timeout(600, connect=5),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            transport=httpx2.AsyncHTTPTransport(limits=unkept, socket_options=[RESET]),
             trust_env=False,
         )
         self._templates: dict[tuple[str, ...], list[list[int] | int]] = {}
@@ -95,7 +106,11 @@ class LlamaCppEngine:
         try:
             words = {word: await self._word(word) for pair in pairs for word in pair}
             prompts = await self._tokens([base.turns(query) for query in queries])
-            return [await self._read(tokens, words, pairs, meter) for tokens in prompts]
+            shown = [
+                Held(tokens, self._reading, query.salt)
+                for tokens, query in zip(prompts, queries, strict=True)
+            ]
+            return [await self._read(held, words, pairs, meter) for held in shown]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
             raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
@@ -111,10 +126,10 @@ class LlamaCppEngine:
         self._server = None
 
     async def _read(
-        self, tokens: list[int], words: dict[str, int], pairs: Sequence[Pair], meter: Meter
+        self, held: Held, words: dict[str, int], pairs: Sequence[Pair], meter: Meter
     ) -> Reading:
         request = {
-            "prompt": tokens,
+            "prompt": held.tokens,
             "n_predict": 1,
             "n_probs": len(words),
             "post_sampling_probs": True,
@@ -122,17 +137,16 @@ class LlamaCppEngine:
             "temperature": 1.0,
             "samplers": ["temperature"],
             "lora": _scaled(self._reading),
+            **TOLD,
         }
-        with self._slots.taken(Held(tokens, self._reading)) as slot:
-            reply = await self._post("/completion", request | {"id_slot": slot})
-            self._slots.hold(reply["id_slot"], Held(tokens, self._reading))
-        cost = Cost(reply["timings"]["prompt_n"] + reply["tokens_predicted"], 1)
-        meter(cost)
-        tops = reply["completion_probabilities"][0]["top_probs"]
-        found = {top["id"]: top["prob"] for top in tops}
-        yes_no = [(found[words[yes]], found[words[no]]) for yes, no in pairs]
-        odds = tuple(yes / (yes + no) for yes, no in yes_no)
-        return Reading(odds, cost)
+        read = Read(meter)
+        with self._slots.taken(held) as place:
+            async with self._stream("/completion", request | place.asked) as chunks:
+                async for chunk in chunks:
+                    read.hear(chunk)
+            self._slots.hold(read.slot, held)
+        yes_no = [(read.likely[words[yes]], read.likely[words[no]]) for yes, no in pairs]
+        return Reading(tuple(yes / (yes + no) for yes, no in yes_no), read.cost)
 
     async def _draw(self, prompt: Prompt, sampling: Sampling, samples: list[Sample]) -> None:
         (tokens,) = await self._tokens([prompt])
@@ -145,19 +159,19 @@ class LlamaCppEngine:
             "samplers": ["temperature", "top_p"] if sampling.top_p < 1 else ["temperature"],
             "seed": -1 if sampling.seed is None else sampling.seed,
             "stop": list(sampling.stop),
-            "stream": True,
-            "timings_per_token": True,
             "return_tokens": True,
             "n_probs": int(sampling.certainty),
             "lora": _scaled(0.0),
+            **TOLD,
         }
-        with self._slots.taken(Held(tokens), len(samples)) as slot:
+        held = Held(tokens, salt=prompt.salt)
+        with self._slots.taken(held, len(samples)) as place:
             try:
-                await self._follow(request | {"id_slot": slot}, samples)
+                await self._follow(request | place.asked, samples)
             finally:
                 for sample in samples:
-                    where = slot if sample.slot is None else sample.slot
-                    self._slots.hold(where, sample.left_of(tokens))
+                    where = place.slot if sample.slot is None else sample.slot
+                    self._slots.hold(where, sample.left_of(held))
 
     async def _follow(self, request: dict[str, Any], samples: list[Sample]) -> None:
         async with self._stream("/completion", request) as chunks:
@@ -238,44 +252,64 @@ class LlamaCppEngine:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The tokens in a slot's cache, and the scale of the adapter they were computed with."""
+    """The tokens in a slot's cache, the scale of the adapter they were computed with, and whose
+    they are; that is None where it is not known.
+    """
 
     tokens: list[int] = field(default_factory=list)
     scale: float = 0.0
+    salt: str | None = None
 
     def shared(self, other: Held) -> int:
         """How many tokens they begin with alike; the server drops what another scale computed."""
-        if self.scale != other.scale:
+        if (self.scale, self.salt) != (other.scale, other.salt):
             return 0
         pairs = enumerate(zip(self.tokens, other.tokens, strict=False))
         fewer = min(len(self.tokens), len(other.tokens))
         return next((at for at, (one, its) in pairs if one != its), fewer)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A slot, and whether what lies in it may be used: not what is, or may be, another tenant's."""
+
+    slot: int
+    own: bool
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return {"id_slot": self.slot, "cache_prompt": self.own}
+
+
 class Slots:
     """What each slot of the server has in its cache, so that a call goes where most of it lies.
 
     The server's own choice looks at how alike prompts are as a whole, and so loses the kept prefix
-    of a long path whose first steps alone are kept.
+    of a long path whose first steps alone are kept. Nor does it know of tenants, of whom none is to
+    learn from what is cached what another has asked (CVE-2025-46570).
     """
 
     def __init__(self) -> None:
+        self._tenant: str | None = None
+        self._several = False  # tenants have been here
         self._cached = {slot: Held() for slot in range(SLOTS)}
         self._busy: set[int] = set()
         self._loose = 0  # calls in slots of the server's choice
 
     @contextmanager
-    def taken(self, wanted: Held, samples: int = 1) -> Iterator[int]:
+    def taken(self, wanted: Held, samples: int = 1) -> Iterator[Place]:
         """The free slot with most of the tokens; the longest unused one where none has half.
 
         -1, the server's own choice, for several samples, which it spreads over slots, and while
         such a choice is not known: a call that is sent to a slot in use waits for it.
         """
+        self._tenant = self._tenant or wanted.salt
+        self._several |= self._tenant != wanted.salt
         free = [slot for slot in self._cached if slot not in self._busy]
         if samples > 1 or self._loose or not free:
             self._loose += 1
             try:
-                yield ANY
+                yield Place(ANY, own=not self._several)
             except BaseException:
                 self.hold(ANY, Held())
                 raise
@@ -285,10 +319,11 @@ class Slots:
         slot = max(free, key=lambda slot: wanted.shared(self._cached[slot]))
         if 2 * wanted.shared(self._cached[slot]) < len(wanted.tokens):
             slot = free[0]
+        own = not self._several or self._cached[slot].salt == wanted.salt
         self._busy.add(slot)
         self.hold(slot, wanted)
         try:
-            yield slot
+            yield Place(slot, own)
         finally:
             self._busy.discard(slot)
 
@@ -318,18 +353,22 @@ class Sample:
     def live(self) -> bool:
         return not (self.stopped or self.done)
 
-    def left_of(self, prompt: list[int]) -> Held:
+    def left_of(self, prompt: Held) -> Held:
         """What its slot holds behind the call: the server keeps the cache of the first alone."""
-        return Held() if self.shares_prefill else Held(prompt + self.tokens)
+        return (
+            Held() if self.shares_prefill else replace(prompt, tokens=prompt.tokens + self.tokens)
+        )
 
     def hear(self, chunk: dict[str, Any]) -> None:
-        before = self.told.usage
+        if "prompt_progress" in chunk:
+            if not self.shares_prefill:
+                self.stopped |= not self.told(
+                    "", self._read(chunk["prompt_progress"]["processed"], chunk)
+                )
+            return
         self.tokens += chunk["tokens"]
-        usage = Usage(completion=chunk["tokens_predicted"] - before.completion)
-        if not before.calls:
-            prompt = chunk["tokens_evaluated"]
-            cached = prompt if self.shares_prefill else chunk["timings"]["cache_n"]
-            usage += Usage(prompt=prompt, cached=cached, calls=1)
+        usage = Usage(completion=chunk["tokens_predicted"] - self.told.usage.completion)
+        usage += self._read(chunk["tokens_evaluated"], chunk)
         likely = ((it["token"], it["logprob"]) for it in chunk.get("completion_probabilities", ()))
         text = "" if self.stopped else chunk["content"]
         self.stopped |= not self.told(text, usage, base.numbers(likely))
@@ -337,10 +376,40 @@ class Sample:
             self.slot = chunk["id_slot"]
             self.end("length" if chunk["stop_type"] == "limit" else "stop")
 
+    def _read(self, processed: int, chunk: dict[str, Any]) -> Usage:
+        """What is new of the prompt, of which so much is in the slot."""
+        before = self.told.usage
+        new = Usage(prompt=processed - before.prompt)
+        if before.calls:
+            return new
+        cached = processed if self.shares_prefill else chunk["timings"]["cache_n"]
+        return new + Usage(cached=cached, calls=1)
+
     def end(self, finish: Finish = "aborted") -> None:
         if not self.done:
             self.told.complete("aborted" if self.stopped else finish)
         self.done = True
+
+
+@dataclass(slots=True)
+class Read:
+    """One reading, metered as its chunks come."""
+
+    meter: Meter
+    cost: Cost = field(default_factory=Cost)
+    slot: int = ANY
+    likely: dict[int, float] = field(default_factory=dict)
+    """The probabilities of the tokens that were asked for."""
+
+    def hear(self, chunk: dict[str, Any]) -> None:
+        computed = chunk["timings"]["prompt_n"] + chunk["tokens_predicted"]
+        new = Cost(computed - self.cost.tokens, 1 - self.cost.calls)
+        self.cost += new
+        self.meter(new)
+        for found in chunk.get("completion_probabilities", ()):
+            self.likely |= {top["id"]: top["prob"] for top in found["top_probs"]}
+        if chunk["stop"]:
+            self.slot = chunk["id_slot"]
 
 
 async def _chunks(response: httpx2.Response) -> AsyncIterator[dict[str, Any]]:
@@ -383,6 +452,7 @@ def _start(model: Path, threads: int, key: str, adapter: Path | None) -> Any:  #
     params.api_keys = [key]
     params.n_ctx = CONTEXT
     params.n_parallel = SLOTS
+    params.n_batch = params.n_ubatch = BATCH
     params.kv_unified = True
     params.endpoint_metrics = True
     params.cache_ram_mib = 0

@@ -18,7 +18,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from email.utils import parsedate_to_datetime
 from itertools import count
-from time import time
+from time import monotonic, time
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -289,7 +289,8 @@ class RemoteEngine:
         path, body = await self._request(base.turns(query), sampling)
         del body["stream"], body["stream_options"]
         body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
-        heard = await self._ask("POST", path, body | named, query.session)
+        left = None if query.until == math.inf else query.until - monotonic()
+        heard = await self._ask("POST", path, body | named, query.session, left)
         cost = Cost(heard.since(Usage()).computed, 1)
         meter(cost)
         logs = {each.token: each.logprob for each in heard.likely or ()}
@@ -420,9 +421,16 @@ class RemoteEngine:
             return {"n_probs": 1}
         return {"logprobs": 0 if self._in_tokens else True}
 
-    async def _ask(self, method: str, path: str, body: object = None, session: str = "") -> _Heard:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        session: str = "",
+        seconds: float | None = None,
+    ) -> _Heard:
         try:
-            response = await self._patiently(self._send, method, path, body, session)
+            response = await self._patiently(self._send, method, path, body, session, seconds)
             return _Heard.model_validate_json(await response.aread())
         except _FOREIGN as error:
             raise self._ours(error) from error

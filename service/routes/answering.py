@@ -17,6 +17,7 @@ from service.openai.task import task
 from service.routes.entrance import Visiting
 from service.routes.failures import envelope
 from service.routes.keeping import CameBy, Keeping
+from service.routes.losses import warning
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
 
@@ -73,6 +74,7 @@ class Answering:
         answered = await while_connected(self.request, run(lambda _: None))
         if answered is None:
             return Response(status_code=CLIENT_CLOSED)
+        headers |= warning(answered.surefoot.stop_reason)
         return Response(whole(answered), media_type="application/json", headers=headers)
 
 

@@ -30,6 +30,7 @@ from service.errors import (
     RateLimited,
     ServiceError,
     ShuttingDown,
+    TooManyConnections,
     Unauthorized,
     UnsupportedEncoding,
     UnsupportedValue,
@@ -46,16 +47,18 @@ HTTP = {
     401: (Unauthorized.code, "No key, or none that is known; `Authorization: Bearer` takes it."),
     404: ("not_found", "There is nothing at this path; see /docs."),
     405: ("method_not_allowed", "This path does not take that method; see /docs."),
-    408: (BodyTooSlow.code, "The body did not come in time; send it at once."),
+    408: (BodyTooSlow.code, "The body came too slowly; send it at once."),
     413: (BodyTooLarge.code, "The body is over 2 MB; send less."),
     415: (UnsupportedEncoding.code, "The body is compressed; send it as it is."),
     421: (Misdirected.code, "Keyless, this is served at its address alone, or as localhost."),
     431: (HeadersTooLarge.code, "Path and headers are over 64 kB; send less."),
+    503: (TooManyConnections.code, "Too many connections are open; try again later."),
 }
+AGAIN = {kind.status: kind for kind in (BodyTooSlow, TooManyConnections)}
 KINDS = {kind.code: kind for kind in InvalidRequest.__subclasses__()} | {
     "literal_error": UnsupportedValue
 }
-ASKING = (Unauthorized, Misdirected, HeadersTooLarge)
+ASKING = (Unauthorized, Misdirected, HeadersTooLarge, TooManyConnections)
 """What can keep a request from being looked at."""
 SOLVING = (
     InvalidRequest,
@@ -153,7 +156,7 @@ def handle(app: FastAPI) -> None:
 def refusal(status: int) -> JSONResponse:
     """What is said where HTTP alone is the reason."""
     code, message = HTTP.get(status, ("invalid_value", "The request cannot be read."))
-    seen = InvalidRequest(message)
+    seen = AGAIN.get(status, InvalidRequest)(message)
     seen.status, seen.code = status, code
     return _told(seen)
 

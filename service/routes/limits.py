@@ -6,6 +6,8 @@ What is in a body is limited field by field, in the requests' shapes.
 from __future__ import annotations
 
 import asyncio
+import math
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,13 +18,15 @@ from service.routes.failures import refusal
 
 MOST_HEADERS = 64_000  # bytes
 MOST_BYTES = 2_000_000  # of a body
-BODY_WITHIN = 30.0  # seconds
+BEGINS_WITHIN = 1.0  # seconds for what is read, and
+SLOWEST = 8_000  # bytes each of which earn it one more
+BODY_WITHIN = 30.0  # seconds in all
+UNREAD = 0.05  # seconds: what came while the loop was busy is read before anybody is called late
 
 
 class RequestLimits:
-    def __init__(self, app: ASGIApp, body_within: float = BODY_WITHIN) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._within = body_within
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,18 +38,15 @@ class RequestLimits:
 
     def _limited(self, receive: Receive) -> Receive:
         """A body, announced or not; what is too much takes the way of all failures."""
-        until = asyncio.get_running_loop().time() + self._within
-        read, whole = 0, False
+        time = asyncio.get_running_loop().time
+        began, read, whole = math.inf, 0, False
 
         async def limited() -> Message:
-            nonlocal read, whole
+            nonlocal began, read, whole
             if whole:
                 return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
-            except TimeoutError as error:
-                raise HTTPException(BodyTooSlow.status) from error
+            began = min(began, time())
+            message = await _by(receive, began + min(BODY_WITHIN, allowed(read)))
             read += len(message.get("body", b""))
             if read > MOST_BYTES:
                 raise HTTPException(BodyTooLarge.status)
@@ -53,6 +54,22 @@ class RequestLimits:
             return message
 
         return limited
+
+
+def allowed(read: int) -> float:
+    """Seconds for what so much has come of so far (Apache's mod_reqtimeout reckons so)."""
+    return BEGINS_WITHIN + read / SLOWEST
+
+
+async def _by(receive: Receive, until: float) -> Message:
+    """What is received until then, or lies there unread."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            return await receive()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(UNREAD):
+            return await receive()
+    raise HTTPException(BodyTooSlow.status)
 
 
 def _wrong(scope: Scope) -> int | None:

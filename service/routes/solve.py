@@ -13,6 +13,7 @@ from service.routes.document import answered
 from service.routes.entrance import SolvingRoute, Visiting
 from service.routes.failures import SOLVING, documented, envelope
 from service.routes.keeping import CameBy, Keeping
+from service.routes.losses import warning
 from service.routes.shapes import SolveRequest, SolveResponse, response
 from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
 from service.solver import Solver
@@ -48,7 +49,8 @@ async def solve(
     answer = await while_connected(request, run(unheard))
     if answer is None:
         return Response(status_code=CLIENT_CLOSED)
-    return Response(answer.model_dump_json(), media_type="application/json")
+    headers = warning(answer.stop_reason)
+    return Response(answer.model_dump_json(), media_type="application/json", headers=headers)
 
 
 async def _events(

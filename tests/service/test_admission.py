@@ -185,6 +185,44 @@ def test_a_tenant_that_was_idle_saves_nothing_up_and_owes_nothing() -> None:
     assert sorted(began[:2]) == sorted(began[2:4]) == [0, 1]
 
 
+def test_a_tenant_that_nobody_else_is_beside_has_all_places() -> None:
+    admission = Admission(16, 10**9)
+    for _ in range(20):
+        enter(admission)
+
+    assert (admission.running, admission.waiting) == (16, 4)
+
+
+def test_who_has_more_than_its_share_leaves_places_for_who_has_less() -> None:
+    """A polite tenant waited for the first of sixteen solves of a greedy one to end, and all of
+    those were equally long: its 99th percentile was 1.84 times that which it had alone.
+    """
+    admission = Admission(16, 10**9)
+    admission.leave(enter(admission, "polite"), 100)
+    greedy = [enter(admission, "greedy") for _ in range(20)]
+    assert admission.running == 14
+
+    polite = [enter(admission, "polite") for _ in range(3)]
+
+    assert [place.began is not None for place in polite] == [True, True, False]
+    admission.leave(greedy[0], 100)
+    assert polite[2].began is not None
+    admission.leave(greedy[1], 100)
+    assert (admission.running, greedy[14].began) == (15, None), "the next is for a polite one, too"
+
+
+def test_who_has_not_come_for_a_minute_is_not_waited_for() -> None:
+    admission = Admission(16, 10**9)
+    once = enter(admission, "polite")
+    admission.leave(once, 100)
+    once.line.seen -= 61
+
+    for _ in range(20):
+        enter(admission, "greedy")
+
+    assert admission.running == 16
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9000), st.booleans())))
 def test_whoever_comes_and_goes_what_is_held_adds_up_to_nothing_in_the_end(
     visits: list[tuple[str, int, bool]],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
-from staging import KEEPS_NONE, serving
+from staging import KEEPS_NONE, SUREFOOT, serving
 
 SUM = "What is 3 and 4 and 5 and 6?"
 LONG = " and ".join(map(str, range(1, 40)))
@@ -111,6 +113,21 @@ def test_an_idle_service_ends_at_once_with_0(sent: signal.Signals) -> None:
         process.send_signal(sent)
         assert process.wait(timeout=10) == 0
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_that_has_not_loaded_its_models_ends_at_once_with_0(sent: signal.Signals) -> None:
+    """It died of the signal, and what loads in a process of its own was left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        engine = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = ["serve", "--engine", "remote", "--engine-url", engine, "--port", "0"]
+        with subprocess.Popen([SUREFOOT, *command], stderr=subprocess.PIPE) as process:
+            with silent.accept()[0]:
+                process.send_signal(sent)
+                assert process.wait(timeout=10) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
 
 
 def test_a_second_signal_does_not_wait() -> None:

@@ -66,6 +66,25 @@ def test_without_its_verifier_a_solve_fails_or_says_that_nothing_was_verified(
     assert sound["stop_reason"] in ("accepted", "sampled", "max_rounds")
 
 
+@pytest.mark.parametrize("path", ["/solve", "/v1/chat/completions", "/v1/responses"])
+def test_an_answer_that_lost_the_verifier_has_a_header_that_says_so(path: str) -> None:
+    verifier, model = Failing(), {"model": "surefoot-best-of-n"}
+    bodies: dict[str, dict[str, Any]] = {
+        "/solve": {"problem": SUM, "strategy": "best_of_n"},
+        "/v1/chat/completions": model | {"messages": [{"role": "user", "content": SUM}]},
+        "/v1/responses": model | {"input": SUM},
+    }
+    body = bodies[path]
+    with service(verifier=verifier, settings=DEGRADE) as client:
+        degraded = client.post(path, json=body)
+        verifier.down = False
+        sound = client.post(path, json=body)
+
+    assert (degraded.status_code, sound.status_code) == (200, 200)
+    assert degraded.headers["x-surefoot-warning"] == "verifier_lost"
+    assert "x-surefoot-warning" not in sound.headers
+
+
 def test_the_majority_answers_where_the_verifier_does_not() -> None:
     texts = iter(["4", "5", "4", "6", "4"])
     engine = ScriptedEngine(lambda *_: f"Step 1: a\nAnswer: \\boxed{{{next(texts)}}}")
@@ -140,6 +159,7 @@ def test_an_engine_that_dies_in_a_revision_leaves_the_best_path_so_far_and_it_is
     assert lost.status_code == 200
     assert (solved["stop_reason"], solved["verified"]) == ("engine_lost", False)
     assert any("engine failed" in warning for warning in solved["warnings"])
+    assert lost.headers["x-surefoot-warning"] == "engine_lost"
     assert solved["usage"]["wasted"] == 3
     assert after.json()["stop_reason"] == "accepted"
 

@@ -227,27 +227,26 @@ def test_what_stands_between_chunks_is_not_collected(client: httpx2.Client, behi
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
-    """A service that waits half a second where another waits ten or thirty."""
-    monkeypatch.setattr(reception.Reception, "head_within", 0.5)
-    monkeypatch.setattr(limits.RequestLimits.__init__, "__defaults__", (0.5,))
+    """A service that waits half a second where another waits ten."""
+    monkeypatch.setattr(reception.Reception, "idle_within", 0.5)
     with service() as client:
         yield client
 
 
 @pytest.mark.parametrize(
     "begun",
-    ["", "GET /", "GET /health HTTP/1.1\r\nHost: x\r\nX-", "GET /health HTTP/1.1\r\n"],
+    ["GET /", "GET /health HTTP/1.1\r\nHost: x\r\nX-", "GET /health HTTP/1.1\r\n"],
 )
-def test_a_head_that_drips_in_is_not_waited_for(hasty: httpx2.Client, begun: str) -> None:
+def test_a_head_that_drips_in_is_not_waited_for(client: httpx2.Client, begun: str) -> None:
     """Slow loris: each connection costs its owner nothing, and us a file descriptor."""
-    with closing(connected(hasty)) as connection:
+    with closing(connected(client)) as connection:
         began = time.monotonic()
         connection.sendall(begun.encode())
         ended = threading.Event()
 
         def drip() -> None:
             with suppress(OSError):
-                while begun and not ended.wait(0.1):
+                while not ended.wait(0.1):
                     connection.sendall(b"x")
 
         dripping = threading.Thread(target=drip)
@@ -258,6 +257,23 @@ def test_a_head_that_drips_in_is_not_waited_for(hasty: httpx2.Client, begun: str
         dripping.join()
 
 
+def test_a_connection_that_says_nothing_is_closed(hasty: httpx2.Client) -> None:
+    with closing(connected(hasty)) as connection:
+        assert b"" == closed_within(connection, BUSY)
+
+
+def test_a_head_that_comes_slowly_but_comes_is_waited_for(client: httpx2.Client) -> None:
+    """Who has a bad line sends much in a second; who holds a connection sends little."""
+    with closing(connected(client)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        for number in range(7):
+            connection.sendall(f"X-{number}: {'x' * 4000}\r\n".encode())
+            time.sleep(0.3)
+        connection.sendall(b"\r\n")
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_body_that_drips_in_is_a_408(hasty: httpx2.Client) -> None:
     head = "POST /solve HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
     with closing(connected(hasty)) as connection:
@@ -266,7 +282,40 @@ def test_a_body_that_drips_in_is_a_408(hasty: httpx2.Client) -> None:
 
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b'"body_too_slow"' in said
-    assert b"x-should-retry: false" in said
+    assert b"x-should-retry: true" in said, "nothing was begun, and a bad line may be better"
+
+
+def test_a_body_that_comes_slowly_but_comes_is_waited_for(client: httpx2.Client) -> None:
+    content = json.dumps(ROUTES["/solve"]).encode()
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(5):
+            time.sleep(0.4)
+            yield b" " * 8_000
+        yield content
+
+    headers = {"content-type": "application/json"}
+    assert 200 == client.post("/solve", content=pieces(), headers=headers).status_code
+
+
+def test_connections_are_counted_and_one_too_many_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who opened more than there are files for kept all others out, without a word."""
+    monkeypatch.setattr(reception.Reception, "most", 5)
+    with service() as client:
+        held = [connected(client) for _ in range(5)]
+        time.sleep(0.2)
+        with closing(connected(client)) as connection:
+            head, _, body = closed_within(connection, BUSY).partition(b"\r\n\r\n")
+        for each in held:
+            each.close()
+        time.sleep(0.2)
+        assert 200 == client.get("/health").status_code
+
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 5" in head.lower()
+    assert "too_many_connections" == json.loads(body)["error"]["code"]
 
 
 def test_a_body_that_nobody_wanted_does_not_hold_the_connection(hasty: httpx2.Client) -> None:

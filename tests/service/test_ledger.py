@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -159,3 +160,11 @@ def test_a_watch_hears_every_sample_end_once() -> None:
     asyncio.run(metered.complete([PROMPT] * 4, Sampling(max_tokens=10), watch))
 
     assert ends == [0, 1, 2, 3]
+
+
+def test_a_verifier_is_told_until_when_its_verdict_is_wanted() -> None:
+    spent, verifier = ledger(deadline_ms=1500), StatedVerifier()
+
+    asyncio.run(MeteredVerifier(verifier, spent).score([Chain("a", ("b",))]))
+
+    assert verifier.chains[0].until == spent.until <= time.monotonic() + 1.5

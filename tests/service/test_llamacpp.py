@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from staging import train_at_random
 
 from service.catalogue import Catalogue
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
-from service.engines.llamacpp import CONTEXT, LlamaCppEngine
+from service.engines.llamacpp import BATCH, CONTEXT, LlamaCppEngine
 from service.engines.remote import RemoteEngine
 from service.errors import ContextLengthExceeded, StartupError
 from service.ledger import Budget
@@ -227,6 +228,26 @@ def test_it_is_told_how_probable_the_model_found_its_numbers(bench: Bench) -> No
     assert 0 < min(numbers) < max(numbers) <= 1
 
 
+def test_what_is_cached_for_one_tenant_is_of_no_use_to_another(bench: Bench) -> None:
+    """CVE-2025-46570: what a call found cached told that somebody had sent the same before."""
+    (asked,) = (Message("user", "What does the merger cost? " * 8),)
+    alice, bob = (Prompt((asked,), "It costs", salt) for salt in ("alice", "bob"))
+
+    bench.complete(alice, max_tokens=2)
+    (first,) = bench.complete(bob, max_tokens=2)
+    (own,) = bench.complete(bob, max_tokens=2)
+    (again,) = bench.complete(alice, max_tokens=2)
+    several = bench.complete(*[replace(alice, salt="carol")] * 3, max_tokens=2)
+
+    assert 0 == first.usage.cached == several[0].usage.cached
+    assert own.usage.cached / own.usage.prompt >= 0.9
+    assert again.usage.cached / again.usage.prompt >= 0.9
+
+    query = Query("", "Is the merger dear? " * 8)
+    costs = [bench.read(replace(query, salt=salt))[0].cost.tokens for salt in ("a", "b", "b")]
+    assert costs[0] == costs[1] > 10 * costs[2]
+
+
 def test_special_tokens_in_text_are_not_honoured(bench: Bench) -> None:
     """A question that forges the end of its turn must read as text: many tokens, not one."""
     plain, forged = (
@@ -249,7 +270,7 @@ def test_a_watch_stops_a_completion_and_what_was_told_stands(bench: Bench) -> No
 
     def watch(delta: Delta) -> bool:
         heard.append(delta)
-        return len(heard) < 6
+        return sum(delta.usage.completion for delta in heard) < 6
 
     (done,) = bench.complete(PROMPT, watch=watch, max_tokens=200)
 
@@ -280,6 +301,46 @@ def test_a_cancelled_call_stops_computing_within_a_second(bench: Bench) -> None:
     generated = bench.counted()["tokens_predicted_total"] - before["tokens_predicted_total"]
     told = sum(delta.usage.completion for delta in heard)
     assert told <= generated <= told + 2 * 3, "at most two tokens a sample after the abort"
+
+
+LONG = " ".join(str(number * 7919 % 997) for number in range(400))
+
+
+@pytest.mark.parametrize("kind", ["policy", "verifier"])
+def test_a_call_that_is_given_up_while_its_prompt_is_read_ends_behind_the_batch(
+    bench: Bench, kind: str
+) -> None:
+    """The server looked for its caller when it had something to say, and so read on: all of a long
+    prompt, which on two cores took it a minute, and all of it unclaimed.
+    """
+    before, told = bench.counted(), 0
+
+    def watch(delta: Delta) -> bool:
+        nonlocal told
+        told += delta.usage.prompt - delta.usage.cached
+        return True
+
+    def meter(cost: Cost) -> None:
+        nonlocal told
+        told += cost.tokens
+
+    async def cancel() -> None:
+        nonlocal told
+        text = f"{kind} {LONG}"
+        sampling, query = Sampling(max_tokens=5), Query("", text)
+        completing = bench.engine.complete([Prompt((Message("user", text),))], sampling, watch)
+        reading = bench.engine.read([query], [("Yes", "No")], meter)
+        call = asyncio.ensure_future(completing if kind == "policy" else reading)
+        (reading if kind == "policy" else completing).close()
+        while told < BATCH:
+            await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.wait([call])
+
+    bench.run(cancel())
+    computed = bench.counted()["prompt_tokens_total"] - before["prompt_tokens_total"]
+
+    assert told <= computed <= told + 2 * BATCH < len(LONG.split())
 
 
 def test_a_question_that_does_not_fit_is_refused_by_name(bench: Bench) -> None:

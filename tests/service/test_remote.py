@@ -1008,6 +1008,17 @@ def test_a_server_that_gives_no_reading_is_a_verifier_that_fails(play: Play) -> 
         using(lambda e: e.read([Query("", "2 + 2 = 4?")], [("Yes", "No")]))
 
 
+def test_the_time_that_is_left_goes_with_a_reading() -> None:
+    STUB.plays(likely(Yes=-0.1, No=-2.0))
+    timed, without = Query("", "a", until=time.monotonic() + 1.5), Query("", "b")
+
+    using(lambda e: e.read([timed, without], [("Yes", "No")]))
+
+    *_, first, second = STUB.headers
+    assert 1000 < int(first["x-request-timeout-ms"]) <= 1500
+    assert "x-request-timeout-ms" not in second
+
+
 def test_every_call_of_a_solve_names_its_session_and_a_lone_call_names_none() -> None:
     """A router sends calls of one session to one replica, which has their tokens in its cache."""
     STUB.plays(FIVE)
