@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,11 @@ class Picture:
 
     file: Path
     says: str
+
+    @classmethod
+    def drawn(cls, figure: Figure, file: Path, says: str) -> Picture:
+        figure.savefig(file, dpi=130)
+        return cls(file, says)
 
 
 @dataclass(frozen=True, slots=True)
