@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from bench.explaining import explaining
 from surefoot.options import ApiKey
@@ -95,6 +95,50 @@ def _own(plan: Plan, out: Path) -> Iterator[Target]:
         options = ["--engine", "scripted", "--keys", str(file)]
         with serving(options, out / "service.log", settings | plan.service) as url:
             yield Target(url, keys=keys)
+
+
+@loadtest.command()
+def witness(
+    name: Annotated[str, Argument(help="guidellm, or vllm for its `bench serve`.")],
+    server: Annotated[
+        str | None, Option(help="Its URL. Default: one is started, with the scripted engine.")
+    ] = None,
+    api_key: ApiKey = "",
+    model: Annotated[str, Option(help="Chooses the strategy.")] = "surefoot-single",
+    requests: Annotated[int, Option(min=1, max=20, help="How many it makes.")] = 20,
+) -> None:
+    """Let another project's load tool ask, and hold its token counts against ours.
+
+    The last line is JSON. Exit codes: 0 all counts agree, 1 some differ, 4 it cannot be done.
+    """
+    with explaining(), ExitStack() as stack:
+        from bench.load.mix import QUESTIONS
+        from bench.load.run import Target
+        from bench.load.witness import WITNESSES, Task, testimony
+        from bench.questions import load
+        from service.errors import StartupError
+
+        if name not in WITNESSES:
+            raise StartupError(f"There is no witness {name}; {' and '.join(WITNESSES)} are.")
+        prompts = [item.asked for item in load(str(QUESTIONS), None, requests)]
+        target = Target(server, api_key) if server else stack.enter_context(_keyless())
+        found = testimony(name, Task(model, prompts), target)
+        typer.echo(found.as_json())
+    raise typer.Exit(0 if found.agrees else 1)
+
+
+@contextmanager
+def _keyless() -> Iterator[Target]:
+    """A service with the scripted engine that lets everybody in."""
+    from tempfile import TemporaryDirectory
+
+    from bench.load.run import Target
+    from bench.serving import serving
+
+    with TemporaryDirectory() as folder:
+        log, settings = Path(folder) / "service.log", {"traces": f"sqlite:///{folder}/traces.db"}
+        with serving(["--engine", "scripted"], log, settings | {"keys": ""}) as url:
+            yield Target(url)
 
 
 def _tested(plan: Plan, target: Target, out: Path) -> Report:

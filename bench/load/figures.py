@@ -44,6 +44,7 @@ class StageFigures:
     """Of one stage. Rates are a second.
 
     `asked` counts requests, each once, by what came of it last; nothing is left out of it.
+    `answered`, `good` and `tokens` are of answers that came while requests were due.
     `late`: the 99th percentile of how much later than due the kit itself sent.
     `waiting`: requests in the service's queue, in the mean and at the most.
     """
@@ -71,8 +72,10 @@ def stage(evidence: Evidence, stretch: Stretch) -> StageFigures:
     warm = [each for each in outcomes if each.due >= warmup(evidence, stretch)]
     answered = [each for each in warm if each.kind == "answered" and each.valid]
     streams = [each for each in answered if each.streamed]
-    seconds = stretch.closed - stretch.began - warmup(evidence, stretch)
-    good = [each for each in answered if each.clock.end <= evidence.plan.good_within]
+    seconds = stretch.closed - stretch.began
+    told = _ended(outcomes, warmup(evidence, stretch), seconds)
+    good = [each for each in told if each.clock.end <= evidence.plan.good_within]
+    seconds -= warmup(evidence, stretch)
     waiting = [each.sum("surefoot_queue_depth") for each in evidence.during(stretch)] or [0.0]
     return StageFigures(
         name=stretch.name,
@@ -80,9 +83,9 @@ def stage(evidence: Evidence, stretch: Stretch) -> StageFigures:
         load=stretch.load,
         asked=len(last(outcomes)),
         outcomes=counted(outcomes),
-        answered=len(answered) / seconds,
+        answered=len(told) / seconds,
         good=len(good) / seconds,
-        tokens=sum(each.told.generated for each in answered) / seconds,
+        tokens=sum(each.told.generated for each in told) / seconds,
         latency=Latency.of([each.clock.end for each in answered]),
         first_byte=Latency.of(firsts(streams, "first_byte")),
         first_reasoning=Latency.of(firsts(streams, "reasoning")),
@@ -92,6 +95,15 @@ def stage(evidence: Evidence, stretch: Stretch) -> StageFigures:
         late=float(np.quantile([each.clock.sent for each in outcomes], 0.99)) if outcomes else 0.0,
         waiting=(float(np.mean(waiting)), max(waiting)),
     )
+
+
+def _ended(outcomes: Sequence[Outcome], since: float, until: float) -> list[Outcome]:
+    """Answers that came between these seconds of the stage, whenever they were due."""
+    return [
+        each
+        for each in outcomes
+        if each.kind == "answered" and each.valid and since <= each.due + each.clock.end < until
+    ]
 
 
 def warmup(evidence: Evidence, stretch: Stretch) -> float:

@@ -117,14 +117,12 @@ def plan(
 
     Raises `StartupError` if there is none or it cannot be read.
     """
-    file = MIXES / f"{mix}.toml" if (MIXES / f"{mix}.toml").exists() else Path(mix)
     try:
-        read = Plan.model_validate({"name": file.stem} | tomllib.loads(file.read_text("utf-8")))
-    except OSError as error:
-        names = ", ".join(sorted(each.stem for each in MIXES.glob("*.toml")))
-        raise StartupError(f"There is no mix {mix}: name {names}, or a file.") from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise StartupError(f"The mix {mix} cannot be read: {error}") from error
+        read = Plan.model_validate(_told(mix))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise StartupError(f"The mix {mix} cannot be used: {place}: {first['msg']}.") from error
     stages = read.stages
     if rates:
         stages = tuple(Stage(arrivals="poisson", rate=rate) for rate in rates)
@@ -132,3 +130,17 @@ def plan(
         stages = tuple(stage.model_copy(update={"seconds": seconds}) for stage in stages)
     kept = read.seed if seed is None else seed
     return read.model_copy(update={"stages": stages, "seed": kept})
+
+
+def _told(mix: str) -> dict[str, Any]:
+    """What its file says, and below it what that of the mix says which it is `like`."""
+    file = MIXES / f"{mix}.toml" if (MIXES / f"{mix}.toml").exists() else Path(mix)
+    try:
+        told = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        names = ", ".join(sorted(each.stem for each in MIXES.glob("*.toml")))
+        raise StartupError(f"There is no mix {mix}; there are {names}, or name a file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StartupError(f"The mix {mix} is no TOML: {error}.") from error
+    like = told.pop("like", None)
+    return (_told(str(like)) if like else {}) | {"name": file.stem} | told

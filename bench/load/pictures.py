@@ -56,6 +56,7 @@ def _latencies(axes: Axes, stages: Sequence[tuple[str, StageFigures]]) -> None:
         _line(axes, stages, "latency", name, colour, f"answer, {name}")
     _line(axes, stages, "first_byte", "p50", GREY, "first byte of a stream, p50")
     axes.set(title="Latency of what is answered", ylabel="seconds", yscale="log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.legend()
 
 
@@ -139,7 +140,7 @@ def budgets(evidence: Evidence, folder: Path) -> Picture:
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", title="Budget use", xlabel="tokens generated over the budget")
         axes.set_ylabel("answers that used no more")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(loc="upper left")
         return Picture.drawn(figure, folder / "budgets.png", "Share of the budget that was used")
@@ -164,16 +165,14 @@ def over_time(evidence: Evidence, folder: Path) -> Picture:
         turned.plot(at[1:], rejected, color=ORANGE)
         turned.set_ylabel("rejected a second")
         held.plot(at, memory, color=BLUE)
-        held.set(ylabel="memory, MB", xlabel="seconds")
+        held.set(ylabel="memory, MB", xlabel="seconds (grey lines: the stages by their numbers)")
         for axes in (inside, turned, held):
             axes.set_ylim(bottom=0)
             for stretch in evidence.stretches:
                 axes.axvline(stretch.began, color=GREY, linewidth=0.8)
         for stretch in evidence.stretches:
-            place = stretch.began, 1.0
-            name = stretch.name.replace(": ", ":\n", 1).replace(", ", "\n")
             inside.annotate(
-                name, place, (2, 2), xycoords=("data", "axes fraction"), fontsize=7,
-                textcoords="offset points", va="bottom", color=GREY,
+                str(stretch.number), (stretch.began, 1.0), (2, 2), color=GREY, va="bottom",
+                xycoords=("data", "axes fraction"), textcoords="offset points",
             )  # fmt: skip
         return Picture.drawn(figure, folder / "time.png", "The service, second by second")

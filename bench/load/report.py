@@ -108,7 +108,7 @@ class Report:
 
 def _checks(verdicts: Sequence[Verdict]) -> Table:
     rows = [(f"{v.name}: {v.claim}", PASSED[v.passed], v.says) for v in verdicts]
-    return Table(("check", "", "on what it rests"), rows)
+    return Table(("check", "", "on what it rests"), rows, prose=True)
 
 
 def _rates(stages: Sequence[StageFigures]) -> Table:
@@ -167,7 +167,7 @@ def _counts(stages: Sequence[StageFigures]) -> Table:
 
 
 def _provenance(evidence: Evidence) -> Table:
-    return Table(("what", ""), list(provenance(evidence).items()))
+    return Table(("what", ""), list(provenance(evidence).items()), prose=True)
 
 
 def provenance(evidence: Evidence) -> dict[str, str]:

@@ -76,16 +76,16 @@ async def run(plan: Plan, target: Target, tell: Tell) -> Evidence:
     """Ask all that is planned; `tell` hears of each stage. Raises `StartupError`."""
     questions = [item.asked for item in load(plan.questions, None, None)]
     made, began = datetime.now(UTC), time.perf_counter()
-    async with _client(target, plan) as quiet, _engine(target) as engine:
-        watcher = Watcher(quiet, _authorized(target), began)
+    async with client(target, plan.deadline) as quiet, _engine(target) as engine:
+        watcher = Watcher(quiet, authorized(target), began)
         auditor = Auditor(quiet, Caller(quiet, target.keys), watcher)
         ready = await auditor.ready()
         before = await auditor.accounts()
         marks = await auditor.latest()
         base, drawn = await auditor.idle(), await engine.look()
         watching = asyncio.ensure_future(watcher.watch())
-        async with _client(target, plan) as client:
-            stages = Stages(plan, questions, Caller(client, target.keys), began)
+        async with client(target, plan.deadline) as busy:
+            stages = Stages(plan, questions, Caller(busy, target.keys), began)
             await stages.run(tell)
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -113,21 +113,23 @@ def named(file: Path) -> dict[str, str]:
     return {line[0]: line[1] for line in lines if len(line) == 2}
 
 
-def _authorized(target: Target) -> dict[str, str]:
+def authorized(target: Target) -> dict[str, str]:
+    """Headers for what is nobody's in particular."""
     key = target.key or next(iter(target.keys.values()), "")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 @asynccontextmanager
-async def _client(target: Target, plan: Plan) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(target: Target, deadline: float = 0.0) -> AsyncIterator[httpx2.AsyncClient]:
+    """For requests that take so long; with as many connections as it takes."""
     import httpx2
 
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=256)
     headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
     async with httpx2.AsyncClient(
-        base_url=target.url, headers=headers, timeout=plan.deadline + PATIENCE, limits=limits
-    ) as client:
-        yield client
+        base_url=target.url, headers=headers, timeout=deadline + PATIENCE, limits=limits
+    ) as opened:
+        yield opened
 
 
 @asynccontextmanager
@@ -135,5 +137,5 @@ async def _engine(target: Target) -> AsyncIterator[Watcher]:
     """What looks at the engine's counters; where there is no engine, at nothing."""
     import httpx2
 
-    async with httpx2.AsyncClient(base_url=target.engine or "", timeout=PATIENCE) as client:
-        yield Watcher(client, {})
+    async with httpx2.AsyncClient(base_url=target.engine or "", timeout=PATIENCE) as opened:
+        yield Watcher(opened, {})
