@@ -21,7 +21,7 @@ test: setup
 	.venv/bin/pytest
 
 clients: setup
-	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py
+	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py tests/load/test_witness.py
 
 vllm: .venv-vllm/installed
 	.venv-vllm/bin/pytest -m vllm $$(grep -rl --include='*.py' 'mark\.vllm' tests)

@@ -131,9 +131,8 @@ class Auditor:
         if base is None or scrape is None:
             return None
         idle = None if scrape.inflight else time.perf_counter() - closed
-        while time.perf_counter() - closed < SETTLED_WITHIN:
-            more = [_more(scrape, base, name) for name in ("surefoot_tasks", "process_open_fds")]
-            if max(more) <= SLACK:
+        while max(more := _more(scrape, base)) > SLACK:
+            if time.perf_counter() - closed > SETTLED_WITHIN:
                 break
             await asyncio.sleep(0.2)
             scrape = await self.watcher.look() or scrape
@@ -198,5 +197,9 @@ def _row(tenant: str, trace: Mapping[str, Any]) -> Row:
     return Row(tenant, *spent, trace["budget"]["max_tokens"])
 
 
-def _more(scrape: Scrape, base: Scrape, name: str) -> int:
-    return int(scrape.sum(name) - base.sum(name))
+def _more(scrape: Scrape, base: Scrape) -> tuple[int, int]:
+    """Tasks and file descriptors, beside what there were."""
+    tasks, descriptors = (
+        int(scrape.sum(name) - base.sum(name)) for name in ("surefoot_tasks", "process_open_fds")
+    )
+    return tasks, descriptors

@@ -289,7 +289,7 @@ def expected(evidence: Evidence) -> Said:
 
 def whole(evidence: Evidence) -> Said:
     streams = [o for o in evidence.outcomes if o.streamed and o.kind != "cancelled"]
-    cut = sum(each.kind == "truncated" for each in streams)
+    cut = sum(each.kind in ("truncated", "lost") for each in streams)
     return (not cut if streams else None), f"{cut} of {len(streams)} streams without a last event"
 
 

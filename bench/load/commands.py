@@ -91,9 +91,10 @@ def _own(plan: Plan, out: Path) -> Iterator[Target]:
             name: create(file, name, tenant.model_dump(include={"weight", "tokens_per_day"}))
             for name, tenant in plan.tenants.items()
         }
-        settings = {"traces": f"sqlite:///{folder}/traces.db", "log_level": "warning"}
+        traces = f"sqlite:///{folder}/traces.db"
+        settings = {"traces": traces, "log_level": "warning", **plan.service}
         options = ["--engine", "scripted", "--keys", str(file)]
-        with serving(options, out / "service.log", settings | plan.service) as url:
+        with serving(options, out / "service.log", settings) as url:
             yield Target(url, keys=keys)
 
 

@@ -175,6 +175,6 @@ def slope(of: str, at: Sequence[float], values: Sequence[float]) -> Slope:
     """Of three samples at the least."""
     from scipy.stats import theilslopes
 
-    found = theilslopes(values, at, alpha=0.95)
-    figure = Figure(*(float(each) for each in (found.slope, found.low_slope, found.high_slope)))
+    value, _, low, high = map(float, theilslopes(values, at, alpha=0.95))
+    figure = Figure(value, low, high)
     return Slope(of, figure, float(np.mean(values)), at[-1] - at[0])

@@ -11,7 +11,7 @@ import asyncio
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def testimony(witness: str, task: Task, target: Target) -> Testimony:
 @dataclass(frozen=True, slots=True)
 class Standing:
     scrape: Scrape | None
-    marks: dict[str, Mark] | None
+    marks: Mapping[str, Mark] | None
 
 
 async def _standing(target: Target) -> Standing:
