@@ -7,42 +7,21 @@ know, it is asked in two ways. Names are those of `docs/load.md`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from bench.load.audit import SLACK
-from bench.load.figures import Slope, jain, quantile, rejections, slope, warmup
 from bench.load.outcomes import Outcome
 from bench.load.run import Evidence
+from bench.load.rush import overload, polite, shares
 from bench.load.scrapes import Scrape
-from bench.load.stages import Stretch
+from bench.load.slopes import flat
+from bench.load.verdict import Said, Verdict
 
 SCRIPTED = "scripted"  # the engine without a cache
 ABORTED_MOST = 64  # tokens that vLLM may write for a caller before it hears that it left
-OVERLOAD = 3.0  # times what can be done
-SLOWER_MOST = 1.5  # times the latency of an idle service
-REFUSED_WITHIN = 0.05  # seconds
 IDLE_WITHIN = 1.0  # seconds
-MEMORY_MOST = 1.25  # of what it was when the overload began
-SHARES = (0.8, 1.25)
-JAIN_LEAST = 0.95
 REUSED_LEAST = 0.6
 HONOURED_LEAST = 0.95
-FEW = 20  # of which no 99th percentile is told
-LONG = 60.0  # seconds in which growth can be told from noise
-THINNED = 1500  # samples that a slope is taken of
-
-Said = tuple[bool | None, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`passed` is None where it was not checked; `says` has the evidence, or why not."""
-
-    name: str
-    claim: str
-    passed: bool | None
-    says: str
 
 
 def verdicts(evidence: Evidence) -> list[Verdict]:
@@ -153,84 +132,6 @@ def _calm(evidence: Evidence, each: Outcome) -> bool:
     return load is not None and load < 1
 
 
-def overload(evidence: Evidence) -> Said:
-    rushed = next((s for s in evidence.stretches if (s.load or 0) >= OVERLOAD), None)
-    idle = _idlest(evidence)
-    if rushed is None or idle is None:
-        return None, f"no stage had {OVERLOAD:g} times what can be done beside one with less"
-    slow, usual = _answers(evidence, rushed), _answers(evidence, idle)
-    refused = rejections(evidence.of(rushed))
-    if min(len(slow), len(usual), len(refused)) < FEW:
-        return None, f"fewer than {FEW} answers, or refusals"
-    ratio, wait = quantile(slow, 0.99) / quantile(usual, 0.99), quantile(refused, 0.99)
-    memory = [s.sum("process_resident_memory_bytes") for s in evidence.during(rushed)]
-    grown = max(memory) / memory[0] if memory and memory[0] else None
-    says = (
-        f"answers' p99 {ratio:.2f} times that of load {idle.load:.2g}; {len(refused)} refused, "
-        f"p99 {1000 * wait:.0f} ms; memory at the most "
-        + (f"{grown:.2f} of its beginning" if grown else "not shown")
-    )
-    bounded = grown is None or grown <= MEMORY_MOST
-    return ratio <= SLOWER_MOST and wait < REFUSED_WITHIN and bounded, says
-
-
-def _idlest(evidence: Evidence) -> Stretch | None:
-    idle = [s for s in evidence.stretches if s.load is not None and s.load < 1]
-    return min(idle, key=lambda s: s.load or 0, default=None)
-
-
-def _answers(evidence: Evidence, stretch: Stretch, tenant: str | None = None) -> list[float]:
-    """Seconds of answers that were due behind the warm-up."""
-    return [
-        each.clock.end
-        for each in evidence.of(stretch)
-        if each.kind == "answered" and each.due >= warmup(evidence, stretch)
-        if tenant in (None, each.tenant) and each.valid
-    ]
-
-
-def shares(evidence: Evidence) -> Said:
-    """Tokens computed for each tenant over its weight, while all always had more to ask."""
-    closed = [s for s in evidence.stretches if not s.stage.open]
-    seen = evidence.during(closed[-1]) if closed else []
-    if len(seen) < 2 or len(evidence.books.before) < 2:
-        return None, "no closed stage with tenants of their own whose tokens are shown"
-    names = _unbounded(evidence, closed[-1])
-    served = [_served(seen, name) / evidence.plan.tenants[name].weight for name in names]
-    if len(names) < 2 or not min(served):
-        return None, "fewer than two tenants were served"
-    index, ratio = jain(served), min(served) / max(served)
-    told = ", ".join(f"{n} {tokens:,.0f}" for n, tokens in zip(names, served, strict=True))
-    says = f"tokens over weight: {told}; least to most {ratio:.2f}, Jain's index {index:.3f}"
-    return ratio >= SHARES[0] and index >= JAIN_LEAST, says
-
-
-def _unbounded(evidence: Evidence, stretch: Stretch) -> list[str]:
-    """The tenants that no quota kept from asking."""
-    short = {o.tenant for o in evidence.of(stretch) if o.code == "insufficient_quota"}
-    return [name for name in evidence.plan.tenants if name not in short]
-
-
-def _served(seen: Sequence[Scrape], tenant: str) -> float:
-    name = "surefoot_tenant_tokens_total"
-    return seen[-1].sum(name, tenant=tenant) - seen[len(seen) // 5].sum(name, tenant=tenant)
-
-
-def polite(evidence: Evidence) -> Said:
-    """The tenant that asks least, beside the one that asks most: in the rush and without."""
-    tenants, idle = evidence.plan.tenants, _idlest(evidence)
-    rushed = next((s for s in evidence.stretches if (s.load or 0) >= OVERLOAD), None)
-    free = _unbounded(evidence, rushed) if rushed else []
-    if rushed is None or idle is None or len(free) < 2 or len(evidence.books.before) < 2:
-        return None, f"no stage had {OVERLOAD:g} times what can be done, of tenants of their own"
-    name = min(free, key=lambda each: tenants[each].share)
-    beside, alone = _answers(evidence, rushed, name), _answers(evidence, idle, name)
-    if min(len(beside), len(alone)) < FEW:
-        return None, f"{name} had {len(beside)} and {len(alone)} answers; {FEW} are needed"
-    ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
-    return ratio < SLOWER_MOST, f"p99 of {name} {ratio:.2f} times that of load {idle.load:.2g}"
-
-
 def idle(evidence: Evidence) -> Said:
     settled = evidence.books.settled
     if settled is None:
@@ -291,41 +192,6 @@ def whole(evidence: Evidence) -> Said:
     streams = [o for o in evidence.outcomes if o.streamed and o.kind != "cancelled"]
     cut = sum(each.kind in ("truncated", "lost") for each in streams)
     return (not cut if streams else None), f"{cut} of {len(streams)} streams without a last event"
-
-
-def flat(evidence: Evidence) -> Said:
-    """Over the longest stage, without its first fifth."""
-    found = slopes(evidence)
-    if not found:
-        return None, f"no stage was watched for {LONG:g} s"
-    told = (
-        f"{each.of} {3600 * each.slope.value:+,.4g} an hour "
-        f"({3600 * each.slope.low:+,.4g} to {3600 * each.slope.high:+,.4g}; {each.growth:+.1%})"
-        for each in found
-    )
-    return all(each.flat for each in found), "; ".join(told)
-
-
-def slopes(evidence: Evidence) -> list[Slope]:
-    """Of memory, descriptors, tasks and series, where there was time enough to tell."""
-    longest = max(evidence.stretches, key=lambda each: each.closed - each.began)
-    seen = evidence.during(longest)
-    seen = seen[len(seen) // 5 :]
-    if longest.closed - longest.began < LONG or len(seen) < FEW:
-        return []
-    seen = seen[:: -(-len(seen) // THINNED)]
-    at = [each.at for each in seen]
-    return [slope(name, at, values) for name, values in held(seen).items()]
-
-
-def held(seen: Sequence[Scrape]) -> dict[str, list[float]]:
-    """What a service that leaks would hold ever more of."""
-    return {
-        "memory (MB)": [each.sum("process_resident_memory_bytes") / 1e6 for each in seen],
-        "file descriptors": [each.sum("process_open_fds") for each in seen],
-        "tasks": [each.sum("surefoot_tasks") for each in seen],
-        "series": [float(each.series) for each in seen],
-    }
 
 
 CHECKS: Mapping[str, tuple[str, Callable[[Evidence], Said]]] = {

@@ -149,32 +149,3 @@ def jain(shares: Sequence[float]) -> float:
     """Jain's index of fairness: 1 if all have as much, 1/n if one has it all."""
     squares = sum(share**2 for share in shares)
     return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Growth a second, by Theil and Sen, with its 95 % interval; `mean` is the level."""
-
-    of: str
-    slope: Figure
-    mean: float
-    seconds: float
-
-    @property
-    def growth(self) -> float:
-        """Of the level, over the time that was watched."""
-        return self.slope.value * self.seconds / self.mean if self.mean else 0.0
-
-    @property
-    def flat(self) -> bool:
-        """No growth is shown, or less than a fiftieth of the level."""
-        return self.slope.low <= 0 or self.growth < 0.02
-
-
-def slope(of: str, at: Sequence[float], values: Sequence[float]) -> Slope:
-    """Of three samples at the least."""
-    from scipy.stats import theilslopes
-
-    value, _, low, high = map(float, theilslopes(values, at, alpha=0.95))
-    figure = Figure(value, low, high)
-    return Slope(of, figure, float(np.mean(values)), at[-1] - at[0])

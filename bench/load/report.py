@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import figures, pictures
-from bench.load.checks import Verdict
 from bench.load.figures import Latency, StageFigures
 from bench.load.run import Evidence
+from bench.load.verdict import Verdict
 from bench.report.document import Document, Part, Section, Table
 from service.machine import GIB, Machine
 

@@ -96,6 +96,8 @@ class Stages:
             while time.perf_counter() < end and (place := next(numbers)) < most:
                 order, due = orders.draw(place, tenant), time.perf_counter() - since
                 outcome = await self._attempt(order, due, since, 0)
+                if outcome.kind == "rejected" and not outcome.should_retry:
+                    return  # its day is spent; asking on would only be noise
                 if outcome.retry_after:
                     await asyncio.sleep(min(outcome.retry_after, end - time.perf_counter()))
 

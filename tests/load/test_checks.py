@@ -11,11 +11,12 @@ from loading import books, evidence, outcome, plan, rejected, scrape, stretch, t
 
 from bench.load.audit import Account, Row, Settled
 from bench.load.checks import CHECKS, verdicts
-from bench.load.figures import counted, jain, slope
+from bench.load.figures import counted, jain
 from bench.load.outcomes import Outcome, Told
 from bench.load.report import Report
 from bench.load.run import Evidence
 from bench.load.scrapes import Scrape
+from bench.load.slopes import slope
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typer.testing import CliRunner
 
 from bench.load import outcomes, witness
-from bench.load.checks import Verdict, verdicts
+from bench.load.checks import verdicts
 from bench.load.commands import loadtest
 from bench.load.run import Evidence, Target, named, run
+from bench.load.verdict import Verdict
 from bench.peers import environment
 from service.app import create_app
 from service.engines.base import Completion, Prompt, Sampling, Usage, Watch, unwatched
@@ -228,7 +229,8 @@ for prompt in task["prompts"]:
     turns = [{"role": "user", "content": prompt}]
     body = {"model": task["model"], "messages": turns, "max_completion_tokens": 64}
     url = task["url"] + "/v1/chat/completions"
-    asked = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
     usage = json.load(urllib.request.urlopen(asked))["usage"]
     completion = usage["completion_tokens"] + OFF
     print(json.dumps({"prompt": usage["prompt_tokens"], "completion": completion}))
