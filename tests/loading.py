@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.load.audit import Account, Settled
+from bench.load.audit import Account, Settled, Untold
 from bench.load.mix import Plan, Stage
 from bench.load.outcomes import Clock, Outcome, Told
 from bench.load.run import Books, Evidence
@@ -90,7 +90,7 @@ def books(**changed: Any) -> Books:
     last = scrape(surefoot_tokens_total__draft=120.0, surefoot_ledger_drift_tokens__engine=0.0)
     before: Mapping[str, Account | None] = {n: Account(1000, 5, 1) for n in ("one", "many")}
     after = {"one": Account(1000, 26, 1), "many": Account(1000, 6, 1)}
-    whole = Books(base, Settled(0.1, last, 0, 0), None, before, after, [], (0, 0))
+    whole = Books(base, Settled(0.1, last, 0, 0), None, before, after, Untold([]), (0, 0))
     return replace(whole, **changed)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,18 @@ class Row:
     generated: int
     computed: int
     budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """The solves that no caller was told of; `lost` are those that were not kept either."""
+
+    rows: Sequence[Row]
+    lost: int = 0
+
+    @property
+    def generated(self) -> int:
+        return sum(row.generated for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +160,24 @@ class Auditor:
             marks[name] = Mark(data[0]["id"], data[0]["created"])
         return marks
 
-    async def untold(self, marks: Mapping[str, Mark], told: set[str]) -> list[Row]:
-        """The solves kept since then that are not among those told."""
-        return [
-            _row(name, await self._trace(name, each))
-            for name, mark in marks.items()
-            for each in await self._listed(name, mark)
-            if each["id"] not in told
-        ]
+    async def untold(self, marks: Mapping[str, Mark], told: set[str], solves: float) -> Untold:
+        """Of the solves since then, so many, those kept that are not among those told.
+
+        What is still on its way into the store is waited for, for a while.
+        """
+        end = time.perf_counter() + SETTLED_WITHIN
+        while len(kept := await self._kept(marks)) < solves:
+            if time.perf_counter() > end:
+                break
+            await asyncio.sleep(1)
+        missing = [(name, each) for name, each in kept if each["id"] not in told]
+        rows = [_row(name, await self._trace(name, each)) for name, each in missing]
+        return Untold(rows, max(0, int(solves) - len(kept)))
+
+    async def _kept(self, marks: Mapping[str, Mark]) -> list[tuple[str, dict[str, Any]]]:
+        """Summaries of all tenants since then, each with its tenant."""
+        found = [(name, await self._listed(name, mark)) for name, mark in marks.items()]
+        return [(name, each) for name, listed in found for each in listed]
 
     async def cached(self, marks: Mapping[str, Mark]) -> tuple[int, int]:
         """Cached and all prompt tokens of StepCo's revisions since then."""

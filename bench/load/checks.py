@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-from bench.load.audit import SLACK
+from bench.load.audit import SLACK, Untold
 from bench.load.outcomes import Outcome
 from bench.load.run import Evidence
 from bench.load.rush import overload, polite, shares
@@ -30,7 +30,8 @@ def verdicts(evidence: Evidence) -> list[Verdict]:
 
 def budgets(evidence: Evidence) -> Said:
     spent = [(each.told.generated, each.budget) for each in evidence.outcomes if each.told.solve]
-    rows = [(row.generated, row.budget) for row in evidence.books.untold or ()]
+    untold = evidence.books.untold
+    rows = [(row.generated, row.budget) for row in (untold.rows if untold else ())]
     over = [pair for pair in (*spent, *rows) if pair[0] > pair[1]]
     says = f"{len(over)} over, of {len(spent)} answers and {len(rows)} solves nobody was told of"
     return (not over if spent else None), says
@@ -75,15 +76,21 @@ def attributed(evidence: Evidence) -> Said:
     base, settled, untold = evidence.books.base, evidence.books.settled, evidence.books.untold
     if base is None or settled is None:
         return None, "the service shows no metrics"
-    if untold is None:
-        return None, "the service keeps no traces, in which those would stand that nobody was told"
+    if untold is None or untold.lost:
+        return None, _unkept(untold)
     if alone := _others(evidence, base, settled.scrape):
         return None, alone
     told = sum(each.told.generated for each in evidence.outcomes)
-    lost = sum(row.generated for row in untold)
-    ledger = settled.scrape.written - base.written
-    says = f"{told:,} told + {lost:,} in {len(untold)} traces = {told + lost:,}; ledgers {ledger:,}"
-    return told + lost == ledger, says
+    both, ledger = told + untold.generated, settled.scrape.written - base.written
+    traced = f"{untold.generated:,} in {len(untold.rows)} traces"
+    return both == ledger, f"{told:,} told + {traced} = {both:,}; ledgers {ledger:,}"
+
+
+def _unkept(untold: Untold | None) -> str:
+    """Why traces do not tell what nobody was told."""
+    if untold is None:
+        return "the service keeps no traces, in which solves would stand that nobody was told of"
+    return f"the service kept {untold.lost:,} solves less than there were: its log says why"
 
 
 def _others(evidence: Evidence, base: Scrape, last: Scrape) -> str:
@@ -100,12 +107,12 @@ def quotas(evidence: Evidence) -> Said:
     accounts = {n: (a, z) for n, a in books.before.items() if a and (z := books.after.get(n))}
     if not accounts:
         return None, "no tenant has tokens a day, and so no account"
-    if books.untold is None:
-        return None, "the service keeps no traces, in which those would stand that nobody was told"
+    if books.untold is None or books.untold.lost:
+        return None, _unkept(books.untold)
     spent: dict[str, int] = defaultdict(int)
     for each in evidence.outcomes:
         spent[each.tenant if len(books.before) > 1 else next(iter(accounts))] += each.told.generated
-    for row in books.untold:
+    for row in books.untold.rows:
         spent[row.tenant] += row.generated
     left = {n: z.used - a.used - a.own - spent[n] for n, (a, z) in accounts.items()}
     over = [n for n, (_, z) in accounts.items() if z.used > z.limit]

@@ -115,7 +115,7 @@ def witness(
     with explaining(), ExitStack() as stack:
         from bench.load.mix import QUESTIONS
         from bench.load.run import Target
-        from bench.load.witness import WITNESSES, Task, testimony
+        from bench.load.witness import WITNESSES, Task, hear
         from bench.questions import load
         from service.errors import StartupError
 
@@ -123,7 +123,7 @@ def witness(
             raise StartupError(f"There is no witness {name}; {' and '.join(WITNESSES)} are.")
         prompts = [item.asked for item in load(str(QUESTIONS), None, requests)]
         target = Target(server, api_key) if server else stack.enter_context(_keyless())
-        found = testimony(name, Task(model, prompts), target)
+        found = hear(name, Task(model, prompts), target)
         typer.echo(found.as_json())
     raise typer.Exit(0 if found.agrees else 1)
 

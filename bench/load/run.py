@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.load.audit import Account, Auditor, Row, Settled
+from bench.load.audit import Account, Auditor, Settled, Untold
 from bench.load.caller import Caller
 from bench.load.mix import Plan
 from bench.load.outcomes import Outcome
@@ -47,7 +47,7 @@ class Books:
     engine: tuple[Scrape, Scrape] | None
     before: Mapping[str, Account | None]
     after: Mapping[str, Account | None]
-    untold: Sequence[Row] | None
+    untold: Untold | None
     cached: tuple[int, int] | None
 
 
@@ -97,7 +97,7 @@ async def run(plan: Plan, target: Target, tell: Tell) -> Evidence:
             settled=settled,
             engine=(drawn, written) if drawn and written else None,
             before=before,
-            untold=await auditor.untold(marks, told) if marks else None,
+            untold=await auditor.untold(marks, told, _solves(base, settled)) if marks else None,
             cached=await auditor.cached(marks) if marks else None,
             after=await auditor.accounts(),
         )
@@ -105,6 +105,13 @@ async def run(plan: Plan, target: Target, tell: Tell) -> Evidence:
     return Evidence(
         plan, made, ready, stages.capacity, stages.stretches, outcomes, watcher.seen, books
     )
+
+
+def _solves(base: Scrape | None, settled: Settled | None) -> float:
+    """How many there were in between, as far as that is shown."""
+    if base is None or settled is None:
+        return 0
+    return settled.scrape.sum("surefoot_solves_total") - base.sum("surefoot_solves_total")
 
 
 def named(file: Path) -> dict[str, str]:

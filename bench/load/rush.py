@@ -61,6 +61,8 @@ def shares(evidence: Evidence) -> Said:
     if len(seen) < 2 or len(evidence.books.before) < 2:
         return None, "no closed stage with tenants of their own whose tokens are shown"
     names = _unbounded(evidence, closed[-1])
+    if few := _idle_at_times(evidence, closed[-1], names):
+        return None, f"{few} had too few callers to have one waiting at all times"
     served = [_served(seen, name) / evidence.plan.tenants[name].weight for name in names]
     if len(names) < 2 or not min(served):
         return None, "fewer than two tenants were served"
@@ -68,6 +70,15 @@ def shares(evidence: Evidence) -> Said:
     told = ", ".join(f"{n} {tokens:,.0f}" for n, tokens in zip(names, served, strict=True))
     says = f"tokens over weight: {told}; least to most {ratio:.2f}, Jain's index {index:.3f}"
     return ratio >= SHARE_LEAST and index >= JAIN_LEAST, says
+
+
+def _idle_at_times(evidence: Evidence, stretch: Stretch, names: Sequence[str]) -> str:
+    """The tenant whose callers are fewer than may be solved for it at once; "" if there is none."""
+    tenants, seen = evidence.plan.tenants, evidence.during(stretch)
+    running = max(each.inflight - each.sum("surefoot_queue_depth") for each in seen)
+    callers = stretch.stage.callers // len(tenants)
+    part = running / sum(tenants[name].weight for name in names)
+    return next((name for name in names if callers < 1.25 * part * tenants[name].weight), "")
 
 
 def _unbounded(evidence: Evidence, stretch: Stretch) -> list[str]:

@@ -90,13 +90,13 @@ class Testimony:
         return json.dumps(told)
 
 
-def testimony(witness: str, task: Task, target: Target) -> Testimony:
+def hear(witness: str, task: Task, target: Target) -> Testimony:
     """Let it ask, and compare. Raises `StartupError` if it cannot be run, or breaks down."""
     with metering(target.url) as (url, meter):
         before = asyncio.run(_standing(target))
         counts = _asked(witness, task, url, target.key)
         wire = meter.read()
-    written, traced = asyncio.run(_spent(target, before))
+    written, traced = asyncio.run(_spent(target, before, wire.calls))
     return Testimony(witness, counts, wire, written, traced)
 
 
@@ -115,16 +115,18 @@ async def _standing(target: Target) -> Standing:
         return Standing(scrape, marks)
 
 
-async def _spent(target: Target, before: Standing) -> tuple[int | None, list[int] | None]:
-    """What the counters grew by, and what each solve since then generated."""
+async def _spent(
+    target: Target, before: Standing, requests: int
+) -> tuple[int | None, list[int] | None]:
+    """What the counters grew by, and what each of the solves since then generated."""
     async with client(target) as quiet:
         auditor = Auditor(quiet, Caller(quiet, {}), Watcher(quiet, authorized(target)))
         after = await auditor.idle()
         written = after.written - before.scrape.written if after and before.scrape else None
         if before.marks is None:
             return written, None
-        rows = await auditor.untold(before.marks, set())
-        return written, [row.generated for row in rows]
+        solves = await auditor.untold(before.marks, set(), requests)
+        return written, [row.generated for row in solves.rows]
 
 
 def _asked(witness: str, task: Task, url: str, key: str) -> list[Count]:

@@ -136,7 +136,8 @@ class Keeper:
 
     def _fail(self, why: object) -> None:
         if self.trouble is None:
-            reason = str(why).partition("\n")[0]  # a database's next lines may show the row
+            said = str(why) or type(why).__name__  # a time-out has no words
+            reason = said.partition("\n")[0]  # a database's next lines may show the row
             log.error("traces are not being kept: %s", reason)
         self.trouble = "The store of traces cannot be written; the service's log says why."
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from loading import books, evidence, outcome, plan, rejected, scrape, stretch, told
 
-from bench.load.audit import Account, Row, Settled
+from bench.load.audit import Account, Row, Settled, Untold
 from bench.load.checks import CHECKS, verdicts
 from bench.load.figures import counted, jain
 from bench.load.outcomes import Outcome, Told
@@ -56,6 +56,7 @@ def served(one: float, many: float) -> list[Scrape]:
     ]
 
 
+INFLIGHT = ("surefoot_inflight", ())
 CLOSED = [stretch(0, None)]
 RUSH = [stretch(0, 0.5), stretch(1, 3.0)]
 
@@ -73,16 +74,16 @@ def again(kind: str, due: float) -> Outcome:
 RIGHT_AND_WRONG = {
     "A1": (evidence([outcome()]), evidence([outcome(told=told(65))])),
     "A1 untold": (
-        evidence(untold=[Row("one", 64, 99, 64)]),
-        evidence(untold=[Row("one", 65, 99, 64)]),
+        evidence(untold=Untold([Row("one", 64, 99, 64)])),
+        evidence(untold=Untold([Row("one", 65, 99, 64)])),
     ),
     "A2": (evidence([chat(64)]), evidence([chat(65)])),
     "A3": (evidence(**drifted(0)), evidence(**drifted(1))),
     "A3 vllm": (evidence(**vllm(20)), evidence(**vllm(21))),
     "A4": (evidence(), evidence([outcome(told=told(21))])),
     "A4 untold": (
-        evidence([outcome(told=told(8))], untold=[Row("one", 12, 99, 64)]),
-        evidence([outcome(told=told(8))], untold=[Row("one", 13, 99, 64)]),
+        evidence([outcome(told=told(8))], untold=Untold([Row("one", 12, 99, 64)])),
+        evidence([outcome(told=told(8))], untold=Untold([Row("one", 13, 99, 64)])),
     ),
     "A5": (evidence(**drifted(0)), evidence(**drifted(1))),
     "A6": (evidence(**accounts(26)), evidence(**accounts(27))),
@@ -176,6 +177,27 @@ def test_tokens_of_other_callers_are_no_drift_of_ours() -> None:
 
     assert passed is None
     assert "others asked too: 2 served, 1 ours" == why
+
+
+def test_traces_that_the_service_lost_are_no_tokens_that_it_lost() -> None:
+    """A busy machine's store fell behind, and two checks said that tokens were missing."""
+    lost = evidence([outcome(told=told(8))], untold=Untold([], lost=1))
+
+    for name in ("A4", "A6"):
+        assert (None, "the service kept 1 solves less than there were: its log says why") == (
+            CHECKS[name][1](lost)
+        )
+
+
+def test_a_tenant_with_few_callers_is_not_starved() -> None:
+    """Of forty at once a tenant of twelve callers can have no more than twelve."""
+    busy = [replace(each, values={**each.values, INFLIGHT: 40.0}) for each in served(60, 100)]
+    closed = [stretch(0, None, callers=24)]
+
+    passed, why = CHECKS["A9 shares"][1](evidence(stretches=closed, scrapes=busy))
+
+    assert passed is None
+    assert "one had too few callers to have one waiting at all times" == why
 
 
 def test_tokens_that_vllm_wrote_for_who_had_left_are_bounded_not_denied() -> None:

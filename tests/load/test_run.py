@@ -78,7 +78,8 @@ def test_nothing_is_lost_of_a_mixed_load_and_no_request_is_left_out(tmp_path: Pa
     kinds = {each.kind for each in evidence.outcomes}
     assert {"answered", "cancelled", "refused", "rejected"} == kinds
     told = sum(each.told.generated for each in evidence.outcomes)
-    untold = sum(row.generated for row in evidence.books.untold or ())
+    assert evidence.books.untold is not None
+    untold = evidence.books.untold.generated
     probes = sum(a.own for b in (evidence.books.before, evidence.books.after) for a in _known(b))
     assert untold > 0
     assert spent.completion == told + untold + probes

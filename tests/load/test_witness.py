@@ -10,7 +10,7 @@ from loading import keeping
 from staging import running
 
 from bench.load.run import Target
-from bench.load.witness import Task, testimony
+from bench.load.witness import Task, hear
 from service.app import create_app
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.settings import Settings
@@ -26,7 +26,7 @@ def target(tmp_path: Path) -> Iterator[Target]:
 
 
 def agrees(witness: str, target: Target) -> None:
-    found = testimony(witness, Task("surefoot-single", PROMPTS), target)
+    found = hear(witness, Task("surefoot-single", PROMPTS), target)
 
     assert len(PROMPTS) == len(found.counts)
     assert found.agrees, found.as_json()
