@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -27,6 +28,7 @@ KINDS = {
     "lost": "#000000",
 }
 BLUE, ORANGE, GREEN = COLOURS[:3]
+LINES = ("-", "--", ":")
 MARKERS = {"poisson": "o", "bursty": "s"}
 
 
@@ -133,10 +135,12 @@ def budgets(evidence: Evidence, folder: Path) -> Picture:
     with style():
         figure = Figure((7.4, 4.6), layout="constrained")
         axes = figure.subplots()
-        for (name, shares), colour in zip(sorted(used.items()), COLOURS, strict=False):
+        looks = product(LINES, COLOURS)
+        for (name, shares), (line, colour) in zip(sorted(used.items()), cycle(looks)):
             ordered = np.sort(shares)
             rank = np.arange(1, len(ordered) + 1) / len(ordered)
-            axes.step(ordered, rank, where="post", color=colour, label=f"{name} ({len(shares):,})")
+            label = f"{name} ({len(shares):,})"
+            axes.step(ordered, rank, line, where="post", color=colour, label=label)
         axes.axvline(1, color="black", linewidth=1)
         axes.set(xscale="log", title="Budget use", xlabel="tokens generated over the budget")
         axes.set_ylabel("answers that used no more")
@@ -160,7 +164,7 @@ def over_time(evidence: Evidence, folder: Path) -> Picture:
         figure = Figure((12.4, 7.2), layout="constrained")
         inside, turned, held = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
         inside.stackplot(at, running, waiting, colors=(GREEN, "#E69F00"), alpha=0.8)
-        inside.legend(["solving", "waiting"], loc="upper left")
+        inside.legend(["solving", "waiting"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
         inside.set_ylabel("requests")
         turned.plot(at[1:], rejected, color=ORANGE)
         turned.set_ylabel("rejected a second")

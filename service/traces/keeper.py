@@ -105,8 +105,11 @@ class Keeper:
         try:
             async with asyncio.timeout(WRITTEN_WITHIN):
                 size = await self.store.add([await self._trace(*each) for each in batch])
-        except (TracesUnavailable, TimeoutError) as error:
+        except TracesUnavailable as error:
             self._fail(error.__cause__ or error)
+            return 0
+        except TimeoutError:
+            self._fail("the store takes too long")
             return 0
         except (Unwritable, ValueError) as error:
             if len(batch) > 1:  # alone, so that the others are not lost with it
@@ -136,8 +139,7 @@ class Keeper:
 
     def _fail(self, why: object) -> None:
         if self.trouble is None:
-            said = str(why) or type(why).__name__  # a time-out has no words
-            reason = said.partition("\n")[0]  # a database's next lines may show the row
+            reason = str(why).partition("\n")[0]  # a database's next lines may show the row
             log.error("traces are not being kept: %s", reason)
         self.trouble = "The store of traces cannot be written; the service's log says why."
 
