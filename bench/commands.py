@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from service.commands import explained
+from bench.explaining import explaining
 from surefoot.protocol import SERVER
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def run(
 
     The last line is JSON. Exit codes: 0 all answered, 1 some not, 4 it cannot be done.
     """
-    with _told():
+    with explaining():
         from bench.arms import parsed
         from bench.questions import interleaved, load
         from bench.runner import wanted
@@ -75,7 +74,7 @@ def report(
 
     The last line is the JSON.
     """
-    with _told():
+    with explaining():
         from bench.report.content import document
         from bench.report.found import found
         from bench.report.page import html
@@ -115,7 +114,7 @@ def peers(
     A service of ours is started before the engine, with the settings of the environment. The last
     line is JSON.
     """
-    with _told():
+    with explaining():
         from bench.peers.contest import OURS, PEERS, Task
         from bench.questions import load
         from service.errors import StartupError
@@ -131,37 +130,20 @@ def peers(
 
 
 def _compete(task: Task, engine: str, names: Sequence[str], out: Path) -> str:
-    from bench.peers.contest import contest, serving
+    from bench.peers.contest import contest
     from bench.peers.meter import metering
     from bench.peers.table import as_json, document
+    from bench.serving import serving
 
-    with metering(engine) as (url, meter), serving(url, task.model, out / "service.log") as server:
-        outcomes = asyncio.run(contest(task, url, server, meter, names, out))
+    with metering(engine) as (url, meter):
+        options = ["--engine", "remote", "--engine-url", url, "--model", task.model]
+        with serving(options, out / "service.log") as server:
+            outcomes = asyncio.run(contest(task, url, server, meter, names, out))
     told = document(task, outcomes).markdown()
     (out / "peers.md").write_text(told, encoding="utf-8")
     (out / "peers.json").write_text(as_json(task, outcomes), encoding="utf-8")
     typer.echo(told)
     return as_json(task, outcomes)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What a file, the server or the installation lacks is told in one sentence."""
-    from service.errors import StartupError
-    from surefoot import SurefootError
-    from verifier.training.data import DataError
-
-    with explained():
-        try:
-            yield
-        except DataError as error:
-            raise StartupError(str(error)) from error
-        except SurefootError as error:
-            raise StartupError(error.message) from error
-        except ModuleNotFoundError as error:
-            raise StartupError(
-                f"{error.name} is not installed; pip install 'surefoot-service[bench]'"
-            ) from error
 
 
 async def _ask(draws: list[Draw], items: list[Item], out: Path, at_once: int, server: str) -> View:

@@ -84,6 +84,7 @@ def test_the_product_stays_small() -> None:
         ["verifier", "--help"],
         ["doctor", "--help"],
         ["bench", "--help"],
+        ["loadtest", "--help"],
         ["traces", "list", "--help"],
         ["batch", "--help"],
     ],

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from typer.main import get_command
 
 from bench import commands as benchmarks
+from bench.load import commands as loading
 from service import errors, workshop
 from service.openai.request import ChatRequest
 from service.openai.responses import ResponsesRequest
@@ -150,6 +151,17 @@ def test_the_page_on_benchmarks_names_every_option() -> None:
         options = [each for option in command.params for each in option.opts if each[:2] == "--"]
         for option in options:
             assert option == "--help" or f"`{option}" in page, option
+
+
+def test_the_page_on_load_names_every_option_and_mix() -> None:
+    page = (ROOT / "docs/load.md").read_text(encoding="utf-8")
+    for name, command in getattr(get_command(loading.loadtest), "commands", {}).items():
+        assert f"surefoot loadtest {name}" in page
+        options = [each for option in command.params for each in option.opts if each[:2] == "--"]
+        for option in options:
+            assert option == "--help" or f"`{option}" in page, option
+    for mix in (ROOT / "bench/load/mixes").glob("*.toml"):
+        assert f"`{mix.stem}`" in page
 
 
 @pytest.mark.parametrize("name", PRMS)

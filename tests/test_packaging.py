@@ -34,6 +34,8 @@ def test_a_wheel_holds_its_own_packages_typed_and_no_others(
         shipped = f"verifier/weights/{SHIPPED.name}"
         assert {"service/catalogue.toml", "service/py.typed", "verifier/py.typed"} <= set(files)
         assert {"bench/report/page.html.j2", "bench/peers/optillm/requirements.txt"} <= set(files)
+        load = "bench/load"
+        assert {f"{load}/mixes/soak.toml", f"{load}/witnesses/vllm/ask.py"} <= set(files)
         migrations = "service/traces/migrations"
         assert {f"{migrations}/env.py", f"{migrations}/versions/v0001.py"} <= set(files)
         assert {f"{shipped}/adapter.gguf", f"{shipped}/verifier.json"} <= set(files)

@@ -13,8 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -190,27 +189,3 @@ async def contest(
 def _same(task: Task, outcome: Outcome, file: Path) -> None:
     if outcome.asked != task.settings:
         raise StartupError(f"{file} was asked for {outcome.asked}; name another --out.")
-
-
-@contextmanager
-def serving(engine: str, model: str, log: Path) -> Iterator[str]:
-    """A service of ours before the engine, other settings as the environment has them; its URL.
-
-    Raises `StartupError` if it does not start.
-    """
-    command = [sys.executable, "-m", "service", "--engine", "remote", "--engine-url", engine]
-    with log.open("w", encoding="utf-8") as said:
-        process = subprocess.Popen(
-            [*command, "--model", model, "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-        )
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if "http://" not in line:
-                raise StartupError(f"The service did not start; {log} says why.")
-            yield f"http://{line.rpartition('http://')[2].strip()}"
-        finally:
-            process.terminate()
-            process.wait()

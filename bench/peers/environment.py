@@ -18,16 +18,18 @@ from service.errors import StartupError
 CACHE = Path("~/.cache/surefoot/environments").expanduser()
 
 
-def python(requirements: Path, name: str) -> Path:
+def python(requirements: Path, name: str, *, whole: bool = True) -> Path:
     """The interpreter of the environment, which is made if it is not there.
 
-    Raises `StartupError` if it cannot be.
+    If the pins are not the `whole` of it, what they want beside is installed too: torch's builds
+    for GPUs want other packages than those without. Raises `StartupError` if it cannot be made.
     """
     place = CACHE / f"{name}-{digest(requirements)}"
     done = place / "made"
     if not done.exists():
         venv.create(place, clear=True, with_pip=True)
-        pip = [str(place / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+        pip = [str(place / "bin/python"), "-m", "pip", "install", "--quiet"]
+        pip += ["--no-deps"] if whole else []
         ended = subprocess.run(
             [*pip, "-r", str(requirements)], capture_output=True, text=True, check=False
         )

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first column is text, the others numbers. `note` stands below."""
+    """The first column is text, the others numbers; in `prose`, text too. `note` stands below."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
     folded: bool = False
     """Shown when asked for: it is long."""
+    prose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class Picture:
 
     file: Path
     says: str
+
+    @classmethod
+    def drawn(cls, figure: Figure, file: Path, says: str) -> Picture:
+        figure.savefig(file, dpi=130)
+        return cls(file, says)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ def _markdown(part: Part) -> str:
 
 
 def _table(table: Table) -> str:
-    rule = [":--", *["--:"] * (len(table.columns) - 1)]
+    rule = [":--", *[":--" if table.prose else "--:"] * (len(table.columns) - 1)]
     cells = [table.columns, rule, *table.rows]
     lines = [f"| {' | '.join(each.replace('|', '¦') for each in row)} |" for row in cells]
     return "\n".join(lines) + (f"\n\n{table.note}" if table.note else "")

@@ -58,7 +58,9 @@ def pareto(found: Found, folder: Path) -> Picture:
         _percent(figure.axes[0])
         figure.axes[0].set_ylabel("questions answered right")
         _legend(figure)
-        return _saved(figure, folder / "pareto.png", "Accuracy against tokens, with intervals")
+        return Picture.drawn(
+            figure, folder / "pareto.png", "Accuracy against tokens, with intervals"
+        )
 
 
 def by_set(found: Found, folder: Path) -> Picture:
@@ -82,7 +84,7 @@ def by_set(found: Found, folder: Path) -> Picture:
         for axes in list(panels):
             axes.set_visible(False)
         _legend(figure)
-        return _saved(figure, folder / "sets.png", "Accuracy against tokens, set by set")
+        return Picture.drawn(figure, folder / "sets.png", "Accuracy against tokens, set by set")
 
 
 def tokens(found: Found, folder: Path) -> Picture:
@@ -108,7 +110,7 @@ def tokens(found: Found, folder: Path) -> Picture:
         axes.margins(x=0.1)
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside lower center", ncols=3)
-        return _saved(figure, folder / "tokens.png", "Tokens computed a question, by kind")
+        return Picture.drawn(figure, folder / "tokens.png", "Tokens computed a question, by kind")
 
 
 def revisions(found: Found, folder: Path) -> Picture:
@@ -130,7 +132,9 @@ def revisions(found: Found, folder: Path) -> Picture:
             row[0].set_xlim(0.4, STEPS_MOST + 0.6)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        return _saved(figure, folder / "revisions.png", "Where revisions began, what they did")
+        return Picture.drawn(
+            figure, folder / "revisions.png", "Where revisions began, what they did"
+        )
 
 
 def calibration(found: Found, folder: Path) -> Picture:
@@ -151,7 +155,9 @@ def calibration(found: Found, folder: Path) -> Picture:
         axes.set(xlim=(0, 1), ylim=(0, 1), title="Calibration (a dot's area: its paths)")
         axes.set(xlabel="value said at the last step", ylabel="share right")
         axes.legend(loc="upper left")
-        return _saved(figure, folder / "calibration.png", "Calibration of the verifier's value")
+        return Picture.drawn(
+            figure, folder / "calibration.png", "Calibration of the verifier's value"
+        )
 
 
 def _curves(axes: Axes, curves: Mapping[str, Sequence[Point]], of: str) -> None:
@@ -231,8 +237,3 @@ def _legend(figure: Drawing) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     longest = max(map(len, labels), default=0)
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if longest > 40 else 4)
-
-
-def _saved(figure: Drawing, file: Path, says: str) -> Picture:
-    figure.savefig(file, dpi=130)
-    return Picture(file, says)

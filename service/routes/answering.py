@@ -18,7 +18,7 @@ from service.routes.entrance import Visiting
 from service.routes.failures import envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.losses import warning
-from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
+from service.routes.sse import CLIENT_CLOSED, LINE, PING, Done, told, while_connected
 from service.solver import Solver
 
 DEADLINE = "surefoot.budget.deadline_ms"
@@ -70,7 +70,8 @@ class Answering:
                 )
 
         if asked.stream:
-            return EventSourceResponse(_sent(told(run), pieces), ping=PING, headers=headers)
+            sent = _sent(told(run), pieces)
+            return EventSourceResponse(sent, ping=PING, sep=LINE, headers=headers)
         answered = await while_connected(self.request, run(lambda _: None))
         if answered is None:
             return Response(status_code=CLIENT_CLOSED)
@@ -103,5 +104,6 @@ async def _sent(
 
 def _event(piece: Piece) -> ServerSentEvent:
     if isinstance(piece, str):
-        return ServerSentEvent(piece)
-    return ServerSentEvent(json.dumps(piece, separators=(",", ":")), event=piece.get("type"))
+        return ServerSentEvent(piece, sep=LINE)
+    text = json.dumps(piece, separators=(",", ":"))
+    return ServerSentEvent(text, event=piece.get("type"), sep=LINE)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
@@ -15,7 +16,7 @@ from service.routes.failures import SOLVING, documented, envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.losses import warning
 from service.routes.shapes import SolveRequest, SolveResponse, response
-from service.routes.sse import CLIENT_CLOSED, PING, Done, told, while_connected
+from service.routes.sse import CLIENT_CLOSED, LINE, PING, Done, told, while_connected
 from service.solver import Solver
 
 router = APIRouter(tags=["solve"], route_class=SolvingRoute)
@@ -45,7 +46,7 @@ async def solve(
         return response(report, origin, include_trace=body.include_trace)
 
     if body.stream:
-        return EventSourceResponse(_events(told(run)), ping=PING)
+        return EventSourceResponse(_events(told(run)), ping=PING, sep=LINE)
     answer = await while_connected(request, run(unheard))
     if answer is None:
         return Response(status_code=CLIENT_CLOSED)
@@ -60,8 +61,12 @@ async def _events(
         async with aclosing(going):
             async for each in going:
                 if isinstance(each, Done):
-                    yield JSONServerSentEvent(each.result.model_dump(mode="json"), event="done")
+                    yield _event("done", each.result.model_dump(mode="json"))
                 elif (named := shapes.told(each)) is not None:
-                    yield JSONServerSentEvent(named[1], event=named[0])
+                    yield _event(*named)
     except ServiceError as error:
-        yield JSONServerSentEvent(envelope(error), event="error")
+        yield _event("error", envelope(error))
+
+
+def _event(name: str, data: dict[str, Any]) -> JSONServerSentEvent:
+    return JSONServerSentEvent(data, event=name, sep=LINE)

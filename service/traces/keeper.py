@@ -105,8 +105,11 @@ class Keeper:
         try:
             async with asyncio.timeout(WRITTEN_WITHIN):
                 size = await self.store.add([await self._trace(*each) for each in batch])
-        except (TracesUnavailable, TimeoutError) as error:
+        except TracesUnavailable as error:
             self._fail(error.__cause__ or error)
+            return 0
+        except TimeoutError:
+            self._fail("the store takes too long")
             return 0
         except (Unwritable, ValueError) as error:
             if len(batch) > 1:  # alone, so that the others are not lost with it

@@ -384,6 +384,31 @@ def test_a_locked_database_loses_nothing_once_it_is_free(
     ]
 
 
+def test_a_store_that_takes_too_long_is_said_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand solves on a busy machine: the log said "traces are not being kept: " and no
+    more, for a time-out has no words of its own.
+    """
+    file = tmp_path / "traces.db"
+    monkeypatch.setattr("service.traces.keeper.AGAIN", 0.05)
+    with service(keeper=keeper(f"sqlite:///{file}")) as client:
+        ask(client)
+        traces(client)
+        monkeypatch.setattr("service.traces.keeper.WRITTEN_WITHIN", 0.05)
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ask(client)
+        deadline = time.monotonic() + 20
+        while client.get("/ready").json()["traces"] == "kept" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        other.execute("COMMIT")
+        other.close()
+        monkeypatch.setattr("service.traces.keeper.WRITTEN_WITHIN", 20)
+
+    assert "traces are not being kept: the store takes too long" in caplog.messages
+
+
 @cache
 def made() -> Trace:
     return traced(solved(ScriptedEngine(), ArithmeticVerifier(), StepCo()), HERE)

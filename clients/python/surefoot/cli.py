@@ -30,6 +30,7 @@ SERVICE = {
     "doctor": "Say what this machine can run and what the settings would start.",
     "verifier": "Make and measure the verifier.",
     "bench": "Measure accuracy per token.",
+    "loadtest": "Load a service, and check that no token is lost.",
     "traces.rescore": "Score kept solves anew, without generating.",
 }
 SAMPLING = ("best_of_n", "self_consistency", "beam_search", "dvts", "particle_filter")

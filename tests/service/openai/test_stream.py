@@ -41,6 +41,26 @@ def test_the_role_comes_first_the_answer_after_the_reasoning_and_the_finish_last
     assert told[-1]["surefoot"]["answer"] == "18"
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/solve", {"problem": SUM}),
+        ("/v1/chat/completions", {"model": "surefoot-single", "messages": TURNS}),
+        ("/v1/responses", {"model": "surefoot-single", "input": SUM}),
+    ],
+)
+def test_lines_end_as_those_of_openais_streams_do(
+    path: str, asked: dict[str, Any], client: httpx2.Client
+) -> None:
+    """vLLM's `bench serve` splits at two line feeds: of ours, which ended in carriage returns, it
+    read one event and no usage, and called that a success.
+    """
+    text = client.post(path, json=asked | {"stream": True}).text
+
+    assert "\r" not in text
+    assert text.count("\n\n") > 2
+
+
 def test_every_chunk_has_the_same_id_time_model_and_fingerprint(client: httpx2.Client) -> None:
     told = chunks(client)
 
