@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, TypeVarTuple
 
+import stamina
 from sqlalchemy import Connection, Select, delete, insert, literal, make_url, select, text, tuple_
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
@@ -150,16 +151,26 @@ class Store:
                 yield connection
 
     async def _migrate(self) -> None:
-        if (file := self._engine.url.database) and self._engine.name == "sqlite":
+        local = self._engine.name == "sqlite"
+        if local and (file := self._engine.url.database):
             Path(file).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with self._engine.connect() as connection:
-            if (
-                self._engine.name == "sqlite"
-            ):  # stays with the file: readers do not wait for writers
-                await connection.execute(text("PRAGMA journal_mode=WAL"))
-                await connection.commit()
+            if local:
+                await _let_read(connection)
             await connection.run_sync(migrate)
             await connection.commit()
+
+
+async def _let_read(connection: AsyncConnection) -> None:
+    """Readers shall not wait for writers, which stays with the file.
+
+    SQLite does not wait, but refuses, while another process is at the same.
+    """
+    tries = stamina.retry_context(on=OperationalError, attempts=None, timeout=LOCKED, wait_max=0.1)
+    async for attempt in tries:
+        with attempt:
+            await connection.execute(text("PRAGMA journal_mode=WAL"))
+    await connection.commit()
 
 
 def migrate(connection: Connection) -> None:

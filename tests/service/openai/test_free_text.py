@@ -31,7 +31,7 @@ FREE = {
 DRAWN = {
     "stepco": 1,
     "single": 1,
-    "adaptive": 2,
+    "adaptive": 1,
     "beam-search": 8,
     "dvts": 8,
     "particle-filter": 8,
