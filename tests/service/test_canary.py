@@ -24,7 +24,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from service.keyring import create
 
-SUREFOOT = str(Path(sys.executable).with_name("surefoot"))
 ASKED, WRITTEN, WRONG = "canaryprompt", "canaryanswer", "sf-canarykey"
 PROBLEM = f"What is 3 and 4, {ASKED}?"
 STEPS = f" 3 + 4 = 7 {WRITTEN}\nAnswer: \\boxed{{7 {WRITTEN}}}"
@@ -90,16 +89,19 @@ class Seen:
 def started(log: Path, *options: str, **variables: str) -> Iterator[str]:
     """The service as a person starts it, heard as far as it tells anything; yields its URL."""
     heard = {"SUREFOOT_LOG_LEVEL": "debug", "PYTHONASYNCIODEBUG": "1"} | variables
-    command = ["env", *(f"{k}={v}" for k, v in heard.items()), SUREFOOT, "serve", "--port", "0"]
+    command = ["env", *(f"{k}={v}" for k, v in heard.items()), sys.executable, "-m", "service"]
     with (
         log.open("w") as file,
-        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=file) as process,
+        subprocess.Popen(
+            [*command, "--port", "0", *options], stdout=subprocess.PIPE, stderr=file
+        ) as process,
     ):
         try:
             assert process.stdout is not None
-            ready = re.search(rb"http://[\d.:]+", process.stdout.readline())
+            said = (re.search(rb"ready on (http://[\d.:]+)", line) for line in process.stdout)
+            ready = next((found for found in said if found), None)
             assert ready is not None, log.read_text()
-            yield ready[0].decode()
+            yield ready[1].decode()
         finally:
             process.terminate()
             file.write(process.communicate(timeout=20)[0].decode())
@@ -166,6 +168,22 @@ def test_the_log_and_what_is_measured_repeat_nothing(seen: Seen) -> None:
         assert not any(each in said for each in (ASKED, WRITTEN, WRONG)), said
 
 
+def test_the_scripted_engine_says_nothing_of_what_it_reads_and_writes(tmp_path: Path) -> None:
+    key = create(tmp_path / "keys.json", "alice", {})
+    kept = {"SUREFOOT_TRACES": "sqlite://", "SUREFOOT_KEYS": str(tmp_path / "keys.json")}
+    with (
+        started(tmp_path / "log", "--engine", "scripted", **kept) as url,
+        httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client,
+    ):
+        solved = client.post("/solve", json={"problem": PROBLEM}).json()
+        metrics = client.get("/metrics").text
+    log = (tmp_path / "log").read_text()
+
+    assert "service.telemetry.requests" in log, "this log is the service's"
+    for said in (log, metrics):
+        assert not any(each in said for each in (ASKED, key, solved["steps"][0]["text"]))
+
+
 def test_llama_cpp_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_path: Path) -> None:
     """Its log is written from C++, where no formatter of ours is asked."""
     traces = f"sqlite:///{tmp_path / 'traces.db'}"
@@ -175,5 +193,28 @@ def test_llama_cpp_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_p
     log = (tmp_path / "log").read_text()
 
     assert solved["steps"]
+    assert ASKED not in log
+    assert solved["steps"][0]["text"] not in log
+
+
+@pytest.mark.vllm
+def test_vllm_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_path: Path) -> None:
+    """It logs requests at the level of all that is told, if it is let."""
+    from checkpoints import tiny_chat
+
+    model = str(tiny_chat(tmp_path / "model"))
+    kept = {
+        "SUREFOOT_TRACES": "sqlite://",
+        "SUREFOOT_VERIFIER": "judge",
+        "SUREFOOT_VLLM_CACHE": "0.25",
+    }
+    options = ("--engine", "vllm", "--model", model, "--verifier-model", model)
+    with started(tmp_path / "log", *options, **kept) as url:
+        asked = {"problem": PROBLEM, "strategy": "self_consistency", "sampling": {"max_tokens": 8}}
+        solved = httpx2.post(f"{url}/solve", json=asked, timeout=120).json()
+    log = (tmp_path / "log").read_text()
+
+    assert solved["steps"]
+    assert "vllm" in log
     assert ASKED not in log
     assert solved["steps"][0]["text"] not in log
