@@ -125,9 +125,7 @@ def quotas(evidence: Evidence) -> Said:
 def honoured(evidence: Evidence) -> Said:
     """Of those who asked again when they were told to, when no more came than can be done."""
     again = [each for each in evidence.outcomes if each.attempt]
-    ends = {s.number: s.closed - s.began for s in evidence.stretches}
-    calm = [each for each in again if each.due > ends[each.stage]]
-    calm += [each for each in again if each.due <= ends[each.stage] and _calm(evidence, each)]
+    calm = [each for each in again if _calm(evidence, each)]
     let_in = sum(each.kind != "rejected" for each in calm)
     all_in = sum(each.kind != "rejected" for each in again)
     says = f"{let_in} of {len(calm)} let in when the rush was over; {all_in} of {len(again)} in all"
@@ -135,8 +133,10 @@ def honoured(evidence: Evidence) -> Said:
 
 
 def _calm(evidence: Evidence, each: Outcome) -> bool:
-    load = evidence.stretches[each.stage].load
-    return load is not None and load < 1
+    """Whether at least half of its wait was behind the rush, or there was none."""
+    stretch = evidence.stretches[each.stage]
+    calm_for = each.due - (stretch.closed - stretch.began)
+    return (stretch.load or 1) < 1 or calm_for >= 0.5 * (each.waited or 0)
 
 
 def idle(evidence: Evidence) -> Said:
