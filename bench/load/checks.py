@@ -123,7 +123,7 @@ def quotas(evidence: Evidence) -> Said:
 
 
 def honoured(evidence: Evidence) -> Said:
-    """Of those who asked again when they were told to, when no more came than can be done."""
+    """Of those who asked again when they were told to, when nobody else came any more."""
     again = [each for each in evidence.outcomes if each.attempt]
     calm = [each for each in again if _calm(evidence, each)]
     let_in = sum(each.kind != "rejected" for each in calm)
@@ -133,10 +133,9 @@ def honoured(evidence: Evidence) -> Said:
 
 
 def _calm(evidence: Evidence, each: Outcome) -> bool:
-    """Whether at least half of its wait was behind the rush, or there was none."""
+    """Whether at least half of its wait was behind the rush."""
     stretch = evidence.stretches[each.stage]
-    calm_for = each.due - (stretch.closed - stretch.began)
-    return (stretch.load or 1) < 1 or calm_for >= 0.5 * (each.waited or 0)
+    return each.due - (stretch.closed - stretch.began) >= 0.5 * (each.waited or 0)
 
 
 def idle(evidence: Evidence) -> Said:

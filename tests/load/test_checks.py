@@ -144,6 +144,8 @@ def test_growth_that_is_more_than_noise_is_told() -> None:
 
     assert said("slopes", grown(0)) is True
     assert said("slopes", grown(1e5)) is False
+    brief = replace(grown(1e5), stretches=[stretch(seconds=300.0)])
+    assert said("slopes", brief) is None, "it may be a beginning"
     assert pytest.approx(2.0) == slope("x", [0, 1, 2, 3], [1, 3, 5, 7]).slope.value
 
 
