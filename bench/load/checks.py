@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from bench.load.audit import SLACK, Untold
 from bench.load.outcomes import Outcome
 from bench.load.run import Evidence
-from bench.load.rush import overload, polite, shares
+from bench.load.rush import late, overload, polite, shares
 from bench.load.scrapes import Scrape
 from bench.load.slopes import flat
 from bench.load.verdict import Said, Verdict
@@ -125,7 +125,8 @@ def quotas(evidence: Evidence) -> Said:
 def honoured(evidence: Evidence) -> Said:
     """Of those who asked again when they were told to, when nobody else came any more."""
     again = [each for each in evidence.outcomes if each.attempt]
-    calm = [each for each in again if _calm(evidence, each)]
+    steady = [stretch.number for stretch in evidence.stretches if not late(evidence, stretch)]
+    calm = [each for each in again if each.stage in steady and _calm(evidence, each)]
     let_in = sum(each.kind != "rejected" for each in calm)
     all_in = sum(each.kind != "rejected" for each in again)
     says = f"{let_in} of {len(calm)} let in when the rush was over; {all_in} of {len(again)} in all"

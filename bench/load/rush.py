@@ -35,8 +35,8 @@ def overload(evidence: Evidence) -> Said:
         f"p99 {1000 * wait:.0f} ms; memory at the most "
         + (f"{grown:.2f} of its beginning" if grown else "not shown")
     )
-    if late := _late(evidence, rushed):
-        return None, f"{late}; {says}"
+    if busy := late(evidence, rushed):
+        return None, f"{busy}; {says}"
     bounded = grown is None or grown <= MEMORY_MOST
     return ratio <= SLOWER_MOST and wait < REFUSED_WITHIN and bounded, says
 
@@ -107,13 +107,14 @@ def polite(evidence: Evidence) -> Said:
         return None, f"{name} had {len(beside)} and {len(alone)} answers; {FEW} are needed"
     ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
     says = f"p99 of {name} {ratio:.2f} times that of load {idle.load:.2g}"
-    if late := _late(evidence, rushed):
-        return None, f"{late}; {says}"
+    if busy := late(evidence, rushed):
+        return None, f"{busy}; {says}"
     return ratio < SLOWER_MOST, says
 
 
-def _late(evidence: Evidence, stretch: Stretch) -> str:
+def late(evidence: Evidence, stretch: Stretch) -> str:
     """Says so if the kit itself did not keep up, and times are its own; "" if it did."""
-    late = quantile([each.clock.sent for each in evidence.of(stretch)], 0.99)
-    busy = f"the kit sent {1000 * late:.0f} ms late at p99: its machine was too busy"
-    return busy if late >= REFUSED_WITHIN else ""
+    sent = [each.clock.sent for each in evidence.of(stretch)]
+    behind = quantile(sent, 0.99) if sent else 0.0
+    busy = f"the kit sent {1000 * behind:.0f} ms late at p99: its machine was too busy"
+    return busy if behind >= REFUSED_WITHIN else ""

@@ -204,6 +204,8 @@ def test_a_kit_that_did_not_keep_up_blames_nobody() -> None:
     """On a busy machine it sent half a second late, and called the service slow."""
     busy = [replace(o, clock=replace(o.clock, sent=0.06)) for o in rush(1.6, 0.2)]
 
+    last = replace(again("rejected", 11.0), clock=busy[0].clock)
+    assert said("A7", evidence([last], RUSHED)) is None
     for name in ("A8", "A9 polite"):
         passed, why = CHECKS[name][1](evidence(busy, RUSH))
         assert passed is None
