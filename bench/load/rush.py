@@ -24,7 +24,8 @@ def overload(evidence: Evidence) -> Said:
     if rushed is None or idle is None:
         return None, f"no stage had {OVERLOAD:g} times what can be done beside one with less"
     slow, usual = _answers(evidence, rushed), _answers(evidence, idle)
-    refused = rejections(evidence.of(rushed))
+    warm = [o for o in evidence.of(rushed) if o.due >= warmup(evidence, rushed)]
+    refused = rejections(warm)
     if min(len(slow), len(usual), len(refused)) < FEW:
         return None, f"fewer than {FEW} answers, or refusals"
     ratio, wait = quantile(slow, 0.99) / quantile(usual, 0.99), quantile(refused, 0.99)
