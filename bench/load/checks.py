@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from bench.load.audit import SLACK, Untold
 from bench.load.outcomes import Outcome
 from bench.load.run import Evidence
-from bench.load.rush import overload, polite, shares
+from bench.load.rush import late, overload, polite, shares
 from bench.load.scrapes import Scrape
 from bench.load.slopes import flat
 from bench.load.verdict import Said, Verdict
@@ -123,11 +123,10 @@ def quotas(evidence: Evidence) -> Said:
 
 
 def honoured(evidence: Evidence) -> Said:
-    """Of those who asked again when they were told to, when no more came than can be done."""
+    """Of those who asked again when they were told to, when nobody else came any more."""
     again = [each for each in evidence.outcomes if each.attempt]
-    ends = {s.number: s.closed - s.began for s in evidence.stretches}
-    calm = [each for each in again if each.due > ends[each.stage]]
-    calm += [each for each in again if each.due <= ends[each.stage] and _calm(evidence, each)]
+    steady = [stretch.number for stretch in evidence.stretches if not late(evidence, stretch)]
+    calm = [each for each in again if each.stage in steady and _calm(evidence, each)]
     let_in = sum(each.kind != "rejected" for each in calm)
     all_in = sum(each.kind != "rejected" for each in again)
     says = f"{let_in} of {len(calm)} let in when the rush was over; {all_in} of {len(again)} in all"
@@ -135,8 +134,9 @@ def honoured(evidence: Evidence) -> Said:
 
 
 def _calm(evidence: Evidence, each: Outcome) -> bool:
-    load = evidence.stretches[each.stage].load
-    return load is not None and load < 1
+    """Whether at least half of its wait was behind the rush."""
+    stretch = evidence.stretches[each.stage]
+    return each.due - (stretch.closed - stretch.began) >= 0.5 * (each.waited or 0)
 
 
 def idle(evidence: Evidence) -> Said:

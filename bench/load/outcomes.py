@@ -48,7 +48,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attempt of one order. `due` is in seconds since its stage began."""
+    """One attempt of one order. `due` is in seconds since its stage began.
+
+    A second one `waited` so many seconds, as it was told to.
+    """
 
     number: int
     stage: int
@@ -69,6 +72,7 @@ class Outcome:
     should_retry: bool = False
     remaining: int | None = None
     """Tokens of the tenant's day, as the response had it."""
+    waited: int | None = None
 
     @property
     def cut(self) -> bool:

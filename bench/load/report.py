@@ -14,6 +14,7 @@ from typing import Any
 from bench.load import figures, pictures
 from bench.load.figures import Latency, StageFigures
 from bench.load.run import Evidence
+from bench.load.slopes import held
 from bench.load.verdict import Verdict
 from bench.report.document import Document, Part, Section, Table
 from service.machine import GIB, Machine
@@ -57,6 +58,7 @@ class Report:
         }
 
     def as_json(self) -> dict[str, Any]:
+        seen = self.evidence.scrapes
         return {
             **self.summary(),
             "made": self.evidence.made.isoformat(),
@@ -64,6 +66,7 @@ class Report:
             "plan": self.evidence.plan.model_dump(mode="json"),
             "verdicts": [asdict(each) for each in self.verdicts],
             "stages": [asdict(each) for each in self.stages],
+            "watched": {"seconds": [each.at for each in seen], **held(seen)},
             "known_limits": LIMITS,
         }
 

@@ -24,7 +24,8 @@ def overload(evidence: Evidence) -> Said:
     if rushed is None or idle is None:
         return None, f"no stage had {OVERLOAD:g} times what can be done beside one with less"
     slow, usual = _answers(evidence, rushed), _answers(evidence, idle)
-    refused = rejections(evidence.of(rushed))
+    warm = [o for o in evidence.of(rushed) if o.due >= warmup(evidence, rushed)]
+    refused = rejections(warm)
     if min(len(slow), len(usual), len(refused)) < FEW:
         return None, f"fewer than {FEW} answers, or refusals"
     ratio, wait = quantile(slow, 0.99) / quantile(usual, 0.99), quantile(refused, 0.99)
@@ -35,6 +36,8 @@ def overload(evidence: Evidence) -> Said:
         f"p99 {1000 * wait:.0f} ms; memory at the most "
         + (f"{grown:.2f} of its beginning" if grown else "not shown")
     )
+    if busy := late(evidence, rushed):
+        return None, f"{busy}; {says}"
     bounded = grown is None or grown <= MEMORY_MOST
     return ratio <= SLOWER_MOST and wait < REFUSED_WITHIN and bounded, says
 
@@ -104,4 +107,15 @@ def polite(evidence: Evidence) -> Said:
     if min(len(beside), len(alone)) < FEW:
         return None, f"{name} had {len(beside)} and {len(alone)} answers; {FEW} are needed"
     ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
-    return ratio < SLOWER_MOST, f"p99 of {name} {ratio:.2f} times that of load {idle.load:.2g}"
+    says = f"p99 of {name} {ratio:.2f} times that of load {idle.load:.2g}"
+    if busy := late(evidence, rushed):
+        return None, f"{busy}; {says}"
+    return ratio < SLOWER_MOST, says
+
+
+def late(evidence: Evidence, stretch: Stretch) -> str:
+    """Says so if the kit itself did not keep up, and times are its own; "" if it did."""
+    sent = [each.clock.sent for each in evidence.of(stretch)]
+    behind = quantile(sent, 0.99) if sent else 0.0
+    busy = f"the kit sent {1000 * behind:.0f} ms late at p99: its machine was too busy"
+    return busy if behind >= REFUSED_WITHIN else ""

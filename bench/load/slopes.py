@@ -12,7 +12,7 @@ from bench.load.scrapes import Scrape
 from bench.load.verdict import FEW, Said
 from verifier.training.metrics import Figure
 
-LONG = 60.0  # seconds in which growth can be told from noise
+LONG = 600.0  # seconds of a stage in which what grows is no beginning
 THINNED = 1500  # samples that a slope is taken of
 
 
@@ -49,13 +49,15 @@ def flat(evidence: Evidence) -> Said:
     """Over the longest stage, without its first fifth."""
     found = slopes(evidence)
     if not found:
-        return None, f"no stage was watched for {LONG:g} s"
-    told = (
+        return None, f"no stage was watched for {FEW} s"
+    told = "; ".join(
         f"{each.of} {3600 * each.slope.value:+,.4g} an hour "
         f"({3600 * each.slope.low:+,.4g} to {3600 * each.slope.high:+,.4g}; {each.growth:+.1%})"
         for each in found
     )
-    return all(each.flat for each in found), "; ".join(told)
+    if found[0].seconds < 0.75 * LONG:
+        return None, f"{LONG:g} s are needed, to tell growth from a beginning; {told}"
+    return all(each.flat for each in found), told
 
 
 def slopes(evidence: Evidence) -> list[Slope]:
@@ -63,7 +65,7 @@ def slopes(evidence: Evidence) -> list[Slope]:
     longest = max(evidence.stretches, key=lambda each: each.closed - each.began)
     seen = evidence.during(longest)
     seen = seen[len(seen) // 5 :]
-    if longest.closed - longest.began < LONG or len(seen) < FEW:
+    if len(seen) < FEW:
         return []
     seen = seen[:: -(-len(seen) // THINNED)]
     at = [each.at for each in seen]

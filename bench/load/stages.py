@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, cycle
 
 from bench.load.arrivals import moments
@@ -118,10 +118,13 @@ class Stages:
         wait = outcome.retry_after or 0
         if order.honours and outcome.should_retry and 0 < wait <= LONGEST_WAIT:
             await asyncio.sleep(wait)
-            await self._attempt(order, time.perf_counter() - since, since, 1)
+            await self._attempt(order, time.perf_counter() - since, since, 1, wait)
 
-    async def _attempt(self, order: Order, due: float, since: float, attempt: int) -> Outcome:
+    async def _attempt(
+        self, order: Order, due: float, since: float, attempt: int, waited: int | None = None
+    ) -> Outcome:
         outcome = await self.caller.ask(order, due, since, attempt)
+        outcome = replace(outcome, waited=waited)
         self.outcomes.append(outcome)
         return outcome
 

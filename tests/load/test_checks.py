@@ -58,6 +58,7 @@ def served(one: float, many: float) -> list[Scrape]:
 
 INFLIGHT = ("surefoot_inflight", ())
 CLOSED = [stretch(0, None)]
+RUSHED = [stretch(0, 3.0)]
 RUSH = [stretch(0, 0.5), stretch(1, 3.0)]
 
 
@@ -68,7 +69,8 @@ def rush(slow: float, refused: float, tenant: str = "one") -> list[Outcome]:
 
 
 def again(kind: str, due: float) -> Outcome:
-    return replace(rejected() if kind == "rejected" else outcome(), attempt=1, due=due, stage=0)
+    found = rejected() if kind == "rejected" else outcome()
+    return replace(found, attempt=1, due=due, stage=0, waited=2)
 
 
 RIGHT_AND_WRONG = {
@@ -88,7 +90,10 @@ RIGHT_AND_WRONG = {
     "A5": (evidence(**drifted(0)), evidence(**drifted(1))),
     "A6": (evidence(**accounts(26)), evidence(**accounts(27))),
     "A6 over": (evidence(**accounts(26, 26)), evidence(**accounts(26, 25))),
-    "A7": (evidence([again("answered", 11.0)]), evidence([again("rejected", 11.0)])),
+    "A7": (
+        evidence([again("answered", 11.0)], RUSHED),
+        evidence([again("rejected", 11.0)], RUSHED),
+    ),
     "A8 slow": (evidence(rush(1.4, 0.01), RUSH), evidence(rush(1.6, 0.01), RUSH)),
     "A8 refused": (evidence(rush(1.0, 0.049), RUSH), evidence(rush(1.0, 0.051), RUSH)),
     "A9 shares": (
@@ -139,6 +144,8 @@ def test_growth_that_is_more_than_noise_is_told() -> None:
 
     assert said("slopes", grown(0)) is True
     assert said("slopes", grown(1e5)) is False
+    brief = replace(grown(1e5), stretches=[stretch(seconds=300.0)])
+    assert said("slopes", brief) is None, "it may be a beginning"
     assert pytest.approx(2.0) == slope("x", [0, 1, 2, 3], [1, 3, 5, 7]).slope.value
 
 
@@ -187,6 +194,22 @@ def test_traces_that_the_service_lost_are_no_tokens_that_it_lost() -> None:
         assert (None, "the service kept 1 solves less than there were: its log says why") == (
             CHECKS[name][1](lost)
         )
+
+
+def test_who_waited_through_the_rush_itself_is_not_counted_on() -> None:
+    assert said("A7", evidence([again("rejected", 10.9)], RUSHED)) is None
+
+
+def test_a_kit_that_did_not_keep_up_blames_nobody() -> None:
+    """On a busy machine it sent half a second late, and called the service slow."""
+    busy = [replace(o, clock=replace(o.clock, sent=0.06)) for o in rush(1.6, 0.2)]
+
+    last = replace(again("rejected", 11.0), clock=busy[0].clock)
+    assert said("A7", evidence([last], RUSHED)) is None
+    for name in ("A8", "A9 polite"):
+        passed, why = CHECKS[name][1](evidence(busy, RUSH))
+        assert passed is None
+        assert "the kit sent 60 ms late at p99" in why
 
 
 def test_a_tenant_with_few_callers_is_not_starved() -> None:
