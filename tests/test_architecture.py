@@ -71,7 +71,7 @@ def test_the_product_stays_small() -> None:
     """What serves, and what makes verifiers, each by itself."""
     making = {f for f in FILES if "training" in f.parts or f.name in ("workshop.py", "progress.py")}
 
-    assert sum(code_lines(file) for file in FILES if file not in making) < 10300
+    assert sum(code_lines(file) for file in FILES if file not in making) < 10450
     assert sum(map(code_lines, making)) < 2470
 
 
