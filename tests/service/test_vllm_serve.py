@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -93,6 +94,30 @@ def test_a_kept_prefix_is_sent_in_its_tokens_and_found_in_the_cache(url: str) ->
     assert resumed.usage.prompt == measured.prompt
     assert computed - 8 <= resumed.usage.prompt <= computed  # the last may spell no character
     assert resumed.usage.cached >= (computed - 8) // BLOCK * BLOCK
+
+
+def test_it_is_told_how_probable_the_model_found_its_numbers(url: str) -> None:
+    """Told or not, the same is drawn, and the same is paid."""
+    heard: list[Delta] = []
+
+    def watch(delta: Delta) -> bool:
+        heard.append(delta)
+        return True
+
+    certain = replace(SAMPLING, max_tokens=400, certainty=True)
+    (told,) = using(url, lambda engine: engine.complete([PROMPT], certain, watch))
+    plain = replace(certain, certainty=False)
+    (untold,) = using(url, lambda engine: engine.complete([PROMPT], plain))
+
+    assert told.text == untold.text
+    assert told.usage.completion == untold.usage.completion
+    text = "".join(delta.text for delta in heard)
+    begun = [sum(len(d.text) for d in heard[:k]) for k in range(len(heard))]
+    ends = [at + end for at, d in zip(begun, heard, strict=True) for end, _ in d.numbers]
+    assert ends, "noise has digits in it"
+    near = [any(map(str.isdigit, text[max(0, end - 8) : end])) for end in ends]
+    assert sum(near) >= 0.8 * len(near)
+    assert all(0 < number < 1 for delta in heard for _, number in delta.numbers)
 
 
 def test_usage_is_what_vllm_counts_of_samples_that_end_and_of_some_that_are_stopped(
