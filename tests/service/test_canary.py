@@ -198,6 +198,7 @@ def test_llama_cpp_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_p
 
 
 @pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore")  # vLLM's own are many
 def test_vllm_in_the_process_says_nothing_of_what_it_reads_and_writes(tmp_path: Path) -> None:
     """It logs requests at the level of all that is told, if it is let."""
     from checkpoints import tiny_chat
