@@ -106,7 +106,10 @@ async def serving() -> AsyncIterator[Served]:
         going = asyncio.ensure_future(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+        # a connection that is kept may be closed just as it is used again
+        fresh = httpx2.Limits(max_keepalive_connections=0)
+        url = f"http://127.0.0.1:{port}"
+        async with httpx2.AsyncClient(base_url=url, timeout=120, limits=fresh) as client:
             yield Served(client, port, engine)
         server.should_exit = True
         await going
