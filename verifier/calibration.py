@@ -1,6 +1,6 @@
 """What a verifier's probabilities are taken through so that 0.5 means 0.5: two numbers a readout.
 
-A value may be blended with how certain the policy was of the numbers it wrote: that costs nothing,
+A value may be blended with how certain the policy was of the numbers it wrote: that costs no token,
 and tells paths to one question apart where a readout tells questions apart (as the confidence in
 tokens does in Deep Think with Confidence, 2508.15260). Needs nothing but arithmetic, as it runs
 where the service does. The numbers are fitted elsewhere (`verifier.training.calibrate`).

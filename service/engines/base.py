@@ -16,6 +16,8 @@ from pydantic import Field
 from service.text import readable
 from verifier.readout import Query
 
+ROUNDING = 1e-3  # a log-probability that is computed may be so far above zero
+
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "aborted", "failed"]
 
@@ -201,12 +203,15 @@ def turns(query: Query) -> Prompt:
 
 
 def numbers(tokens: Iterable[tuple[str, float]]) -> Numbers:
-    """What a delta has to say of these tokens, given with their log-probabilities."""
+    """What a delta has to say of these tokens, given with their log-probabilities.
+
+    What is none, being NaN or above zero by more than rounding, says nothing of its token.
+    """
     found, end = list[tuple[int, float]](), 0
     for token, log in tokens:
         end += len(token)
-        if any(map(str.isdigit, token)):
-            found.append((end, math.exp(log)))
+        if log < ROUNDING and any(map(str.isdigit, token)):
+            found.append((end, math.exp(min(log, 0.0))))
     return tuple(found)
 
 

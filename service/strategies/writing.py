@@ -66,7 +66,7 @@ class Writer(Generic[Written]):
     def _so_far(self) -> Written:
         """A text that was taken up in other words says nothing of how certain these are."""
         written = self.finished(self.text, self.usage)
-        if not written.path.text.endswith(self.text):
+        if not (self.numbers and written.path.text.endswith(self.text)):
             return written
         begun = len(written.path.text) - len(self.text)
         numbers = [(begun + at, probable) for at, probable in self.numbers]

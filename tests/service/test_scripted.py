@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engines.base import Delta, Message, Prompt, Sampling, Usage
+from service.engines.base import Delta, Message, Prompt, Sampling, Usage, numbers
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine, rehearse
 from verifier.scoring import Chain
 
@@ -58,6 +59,13 @@ def test_a_watch_stops_it_between_two_tokens() -> None:
 
     assert ("aborted", 4) == (done.finish, done.usage.completion)
     assert done.usage == engine.spent
+
+
+def test_what_is_no_log_probability_says_nothing_of_its_token() -> None:
+    """An engine that talks nonsense must not make a path more certain than can be, nor break it."""
+    told = [(" 1", math.nan), (" 2", 1e9), (" 3", 1e-7), ("x4", -math.inf), ("five", -1.0)]
+
+    assert numbers(told) == ((6, 1.0), (8, 0.0))
 
 
 def test_a_stop_string_ends_it() -> None:

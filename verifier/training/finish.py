@@ -119,8 +119,9 @@ def _outcomes(
     """At the steps where the certainty is known: what `value` said, how the path ended, and it."""
     rows, certainties = list[Mark](), list[float]()
     for rollout, path in zip(rollouts, scored, strict=True):
+        chain = rollout.chain
         for length, said in enumerate(path, 1):
-            certainty = rollout.chain.certainty(length)
+            certainty = chain.certainty(length)
             if certainty is not None:
                 rows.append((rollout.question, float(rollout.correct), said.value))
                 certainties.append(certainty)
