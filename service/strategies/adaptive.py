@@ -5,8 +5,7 @@ If they agree, that is the answer (Adaptive-Consistency, arXiv 2305.11860). If n
 left at the step where the verifier's readouts fall most, and fresh suffixes are sampled from the
 kept prefix (Thought-ICS, arXiv 2602.02416: no failed chain in the prompt), until an answer leads
 by two votes. All paths ever seen vote, and the verifier breaks ties; so a weak one costs little. A
-path whose steps promise nothing is written no further. Free text is never greedy: who asks for two
-poems wants two.
+path whose steps promise nothing is written no further.
 
 Tried on recorded paths and left out, as it paid nothing: asking on where both that agree are in
 doubt, and giving up a question whose first two paths promise nothing.
@@ -24,7 +23,7 @@ from pydantic import Field
 from service.solution import Path, Solution, StopReason, best
 from service.strategies.attempt import Attempt, Doubt, Fork, Manner
 from service.strategies.ballot import Ballot
-from service.strategies.base import Threshold, knobs
+from service.strategies.base import Lead, Threshold, drafts, knobs
 from service.strategies.locating import Locate, located
 
 AHEAD = 2  # votes by which an answer must lead
@@ -39,6 +38,7 @@ class Adaptive:
 
     `max_paths`: drafts and revisions at the most.
     `candidates`: suffixes sampled for a step that the verifier is unsure about; of others, one.
+    `lead`: "sample" draws the first path as the others (a control).
     `locate`: which step of the best path is written anew.
     `revise`: "continue" keeps the steps before it, "restart" keeps none (a control).
     `give_up`: a path is written no further behind a step of less value; 0 writes all to their end.
@@ -49,6 +49,7 @@ class Adaptive:
     name: Literal["adaptive"] = "adaptive"
     max_paths: Annotated[int, Field(strict=True, ge=2, le=64)] = 4
     candidates: Annotated[int, Field(strict=True, ge=1, le=16)] = 2
+    lead: Lead = "greedy"
     locate: Locate = "both"
     revise: Literal["continue", "restart"] = "continue"
     give_up: Confidence = 0.1
@@ -60,9 +61,8 @@ class Adaptive:
         bar = attempt.bar(self.threshold).correct
         doubt: Doubt = partial(Path.first_weak, threshold=bar)
         manner, round = Manner(stop=self._hopeless), 0
-        lead = replace(manner, greedy=attempt.question.form == "steps")
-        drafts = await attempt.draft(manner=lead)
-        seen = await self._judged(attempt, drafts, doubt)
+        seen = await drafts(attempt, 1, self.lead, manner=manner)
+        seen = await self._judged(attempt, seen, doubt)
         ballot = await Ballot.of(seen, attempt)
         while (reason := self._ended(seen, ballot, attempt)) is None:
             if len(seen) == 1:

@@ -132,7 +132,7 @@ class Attempt:
         return random.Random(str([(path.place, path.usage.completion) for path in paths]))
 
     async def draft(self, n: int = 1, *, first: int = 0, manner: Manner = WHOLE) -> list[Path]:
-        """Sample n paths from scratch, numbered from `first` on.
+        """Sample n paths from scratch, numbered from `first` on; greedy ones are all alike.
 
         Those without a step are left out, unless none has one.
         """

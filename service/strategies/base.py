@@ -1,12 +1,13 @@
 """What a strategy is, and what all of them say alike."""
 
-from typing import Annotated, Protocol, TypeVar, cast, dataclass_transform
+from dataclasses import replace
+from typing import Annotated, Literal, Protocol, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from service.solution import Solution
-from service.strategies.attempt import Attempt
+from service.solution import Path, Solution
+from service.strategies.attempt import WHOLE, Attempt, Manner
 
 Samples = Annotated[int, Field(strict=True, ge=1, le=64, description="How many paths are sampled.")]
 Threshold = Annotated[
@@ -20,6 +21,11 @@ Threshold = Annotated[
 ]
 
 
+Lead = Annotated[
+    Literal["greedy", "sample"],
+    Field(description="How the first path is written: in the likeliest tokens, or as the others."),
+]
+
 T = TypeVar("T")
 
 
@@ -30,6 +36,19 @@ class Strategy(Protocol):
     def name(self) -> str: ...
 
     async def solve(self, attempt: Attempt) -> Solution: ...
+
+
+async def drafts(
+    attempt: Attempt, n: int, lead: Lead, *, first: int = 0, manner: Manner = WHOLE
+) -> list[Path]:
+    """Paths from scratch, numbered from `first` on; number 0 as `lead` says.
+
+    Free text is never led by a greedy one: who asks for two poems wants two.
+    """
+    if first or lead == "sample" or attempt.question.form == "free":
+        return await attempt.draft(n, first=first, manner=manner)
+    led = await attempt.draft(manner=replace(manner, greedy=True))
+    return led + (await attempt.draft(n - 1, first=1, manner=manner) if n > 1 else [])
 
 
 @dataclass_transform(frozen_default=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from service.solution import Path, Solution, best
 from service.strategies.attempt import Attempt
-from service.strategies.base import Samples, Threshold, knobs
+from service.strategies.base import Lead, Samples, Threshold, drafts, knobs
 from verifier.scoring import Aggregate
 
 
@@ -17,13 +17,14 @@ from verifier.scoring import Aggregate
 class BestOfN:
     name: Literal["best_of_n"] = "best_of_n"
     n: Samples = 10
+    lead: Lead = "sample"
     aggregate: Aggregate = "last"
     select: Literal["argmax", "weighted_vote"] = "argmax"
     threshold: Threshold = None
 
     async def solve(self, attempt: Attempt) -> Solution:
         doubt = partial(Path.first_weak, threshold=attempt.bar(self.threshold).correct)
-        paths = await attempt.verify(await attempt.draft(self.n), doubt)
+        paths = await attempt.verify(await drafts(attempt, self.n, self.lead), doubt)
         for path in paths:
             attempt.found(path, path.score(self.aggregate))
         path = await self._choose(paths, attempt)

@@ -16,7 +16,9 @@ from pydantic import Field
 
 from service.solution import Path, Solution, StopReason
 from service.strategies.attempt import Attempt, Manner
-from service.strategies.base import Samples, knobs
+from service.strategies.base import Lead, Samples, drafts, knobs
+
+UNJUDGED = Manner(judged=False)
 
 
 @knobs
@@ -29,6 +31,7 @@ class SelfConsistency:
 
     name: Literal["self_consistency"] = "self_consistency"
     n: Samples = 10
+    lead: Lead = "sample"
     confidence: Annotated[
         float | None,
         Field(strict=True, gt=0.5, lt=1, description="Of the lead, at which to stop sampling."),
@@ -37,12 +40,12 @@ class SelfConsistency:
     async def solve(self, attempt: Attempt) -> Solution:
         paths, voters, groups, asked = list[Path](), list[Path](), list[int](), 0
         while more := self._more(groups, asked):
-            drafts = await attempt.draft(more, first=asked, manner=Manner(judged=False))
+            drawn = await drafts(attempt, more, self.lead, first=asked, manner=UNJUDGED)
             asked += more
-            for path in drafts:
+            for path in drawn:
                 attempt.found(path, None)
-            paths += drafts
-            voters += [path for path in drafts if path.answer is not None]
+            paths += drawn
+            voters += [path for path in drawn if path.answer is not None]
             groups = await attempt.group(voters)
         if not voters:
             return Solution(paths[0], False, None, "sampled")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from staging import Playback, StatedVerifier
 
-from service.engines.base import Message, Prompt, Sampling
+from service.engines.base import Completion, Message, Prompt, Sampling, Watch, unwatched
 from service.engines.scripted import SURE, ScriptedEngine
-from service.events import Event, Revised, StepWritten, Verified
+from service.events import Event, Revised, StepWritten, Verified, unheard
 from service.ledger import Budget
 from service.record import Round
 from service.solver import Report, Solver, Task
@@ -339,3 +340,26 @@ def test_none_is_told_where_none_is_heeded_or_nothing_is_verified() -> None:
     assert [step.certainty for step in unjudged.solution.path.steps] == [None, None]
     assert deaf.chains[0].certainties == (None, None)
     assert rewritten.solution.path.steps[1].certainty is None, "in other words than it was written"
+
+
+@pytest.mark.parametrize(
+    "strategy", [BestOfN(n=3, lead="greedy"), SelfConsistency(n=3, lead="greedy")]
+)
+def test_the_first_of_several_may_be_greedy(strategy: AnyStrategy) -> None:
+    """A control for strategies that begin so."""
+    drawn: list[tuple[int, float]] = []
+
+    class Noting(ScriptedEngine):
+        async def complete(
+            self, prompts: Sequence[Prompt], sampling: Sampling, watch: Watch = unwatched
+        ) -> list[Completion]:
+            drawn.append((len(prompts), sampling.temperature))
+            return await super().complete(prompts, sampling, watch)
+
+    question = Question((Message("user", "How many?"),), SAMPLING)
+    solver = Solver(Noting(Playback(GOOD, WEAK, GOOD)), StatedVerifier(), Grader())
+    task = Task(question, strategy, Budget(10_000, None, 60_000), "none")
+    report = asyncio.run(solver.solve(task, unheard))
+
+    assert drawn == [(1, 0.0), (2, SAMPLING.temperature)]
+    assert report.solution.path.answer == "1"
