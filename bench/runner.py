@@ -21,6 +21,8 @@ from surefoot.errors import BadRequest, Overloaded, Unreachable
 from verifier.answers import Grader
 
 TOO_LONG = "context_length_exceeded"  # a refusal that is the question's own
+AWAY = ("engine_unavailable", "verifier_unavailable")  # every further solve would fail, too
+PATIENCE = 120.0  # seconds in which they must be back
 
 Tell = Callable[[Solve], None]
 
@@ -84,8 +86,9 @@ class Run:
     async def ask(self, draws: Sequence[Draw], at_once: int) -> None:
         """Ask for what is missing of the draws, in order.
 
-        Raises `SurefootError` if nothing listens or an arm is refused, and `StartupError` if the
-        server is not the one whose solves are kept.
+        Raises `SurefootError` if nothing listens, an arm is refused, or the server's engine or
+        verifier went away and stays away, and `StartupError` if the server is not the one whose
+        solves are kept.
         """
         missing = [draw for draw in draws if draw.key not in self.done]
         self._coming = {draw.key: asyncio.Event() for draw in missing}
@@ -143,7 +146,17 @@ class Run:
             error.message = f"the arm {draw.arm.name} was refused: {error.message}"
             raise
         except SurefootError as error:
+            if error.code in AWAY:
+                await self._returned(error)
             return error.message
+
+    async def _returned(self, lost: SurefootError) -> None:
+        """Wait until engine and verifier answer again; raise what said so if they do not."""
+        for _ in range(round(PATIENCE)):
+            if await self.client.ready():
+                return
+            await asyncio.sleep(1)
+        raise lost
 
     def _same_server(self, solve: Solve) -> None:
         if solve.solution is None:

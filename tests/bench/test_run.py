@@ -22,6 +22,11 @@ from bench.solves import FILE, Key, Solve, read
 from bench.view import View, time_left, watching, wilson
 from service.engines.scripted import ScriptedEngine
 
+AWAY = answers(
+    {"error": {"message": "The engine does not answer.", "code": "engine_unavailable"}},
+    503,
+    **{"x-should-retry": "false"},
+)
 SUMS = [((3, 4), 7), ((5, 6, 7), 18), ((20, 1), 21)]
 
 
@@ -180,6 +185,30 @@ def test_a_solve_that_failed_is_missing_until_a_later_run_has_it(sums: Path, stu
 
     assert (1, ["The engine is gone."]) == (first.exit_code, errors)
     assert (0, 3) == (second.exit_code, len([s for s in kept(sums).values() if s.solution]))
+
+
+def test_a_run_waits_for_an_engine_that_went_away(sums: Path, stub: Stub) -> None:
+    """An engine that died once cost all solves that were left: each failed within a second."""
+    stub.plays(AWAY, AWAY, answers({}), answers(SOLUTION | {"trace": trace()}))
+
+    result = run(stub.url, sums, ["stepco"], "--at-once", "1")
+
+    assert ["/solve", "/ready", "/ready", "/solve", "/solve"] == [it["path"] for it in stub.asked]
+    assert 1 == result.exit_code
+    assert 2 == len([solve for solve in kept(sums).values() if solve.solution])
+
+
+def test_a_run_ends_when_the_engine_stays_away(
+    sums: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.runner.PATIENCE", 1.0)
+    stub.plays(AWAY)
+
+    result = run(stub.url, sums, ["stepco"], "--at-once", "1")
+
+    assert ["/solve", "/ready"] == [it["path"] for it in stub.asked]
+    assert 4 == result.exit_code
+    assert "The engine does not answer." in result.stderr
 
 
 def test_a_server_that_is_not_there_is_said_in_a_sentence(sums: Path) -> None:
