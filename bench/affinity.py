@@ -21,7 +21,7 @@ import httpx2
 from bench._cluster import Server, cluster, routed
 from bench.prefix import QUESTIONS, Noting
 from service.engines.base import Message, Sampling
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.events import unheard
 from service.ledger import Budget
 from service.solver import Solver, Task

@@ -34,7 +34,7 @@ from pydantic import SecretStr
 
 from service.app import create_app
 from service.assembly import load, load_keeper
-from service.engines.llamacpp import LlamaCppEngine
+from service.engines.llamacpp.engine import LlamaCppEngine
 from service.reception import reception
 from service.settings import Settings
 
@@ -60,7 +60,7 @@ class Served:
     engine: LlamaCppEngine
 
     async def engine_says(self) -> dict[str, int]:
-        text = (await self.engine._http.get("/metrics")).text
+        text = (await self.engine.server.http.get("/metrics")).text
         found = re.findall(r"^llamacpp:(\w+) (\d+)", text, re.MULTILINE)
         return {name: int(value) for name, value in found}
 

@@ -29,9 +29,9 @@ import uvicorn
 from service.app import create_app
 from service.assembly import size_vllm
 from service.engines.base import Message, Sampling
-from service.engines.core import CPU_BATCH, CPU_BLOCK, prepare
-from service.engines.tokenizer import ChatTokenizer
-from service.engines.vllm import VllmEngine
+from service.engines.vllm.core import CPU_BATCH, CPU_BLOCK, prepare
+from service.engines.vllm.engine import VllmEngine
+from service.engines.vllm.tokenizer import ChatTokenizer
 from service.settings import Settings
 from service.strategies.attempt import Question
 from verifier.scoring import EVEN, Chain, Meter, Score, Verdict, unmetered

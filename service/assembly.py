@@ -9,12 +9,12 @@ from pathlib import Path
 from service.catalogue import Catalogue
 from service.checkpoint import Checkpoint
 from service.engines.base import Backend
-from service.engines.core import CPU_CACHE
-from service.engines.llamacpp import LlamaCppEngine
-from service.engines.pooling import PoolingEngine
-from service.engines.remote import RemoteEngine
+from service.engines.llamacpp.engine import LlamaCppEngine
+from service.engines.remote.engine import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
-from service.engines.vllm import VllmEngine
+from service.engines.vllm.core import CPU_CACHE
+from service.engines.vllm.engine import VllmEngine
+from service.engines.vllm.pooling import PoolingEngine
 from service.errors import StartupError
 from service.machine import Machine
 from service.settings import Settings

@@ -17,7 +17,7 @@ import pytest
 from bench._cluster import MissingProgram, Server, cluster, program, routed
 from bench.affinity import Doubtful, shares
 from service.engines.base import Message, Prompt, Sampling, Usage
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.errors import EngineError
 from service.events import Event, TextWritten, unheard
 from service.ledger import Budget

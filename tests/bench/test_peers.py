@@ -24,7 +24,7 @@ from bench.peers.meter import Meter, Metered, metering
 from bench.peers.table import as_json, document
 from bench.questions import Item
 from service.app import create_app
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
 

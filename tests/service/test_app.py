@@ -13,8 +13,8 @@ from staging import running, train_at_random
 from service.assembly import load
 from service.catalogue import Catalogue
 from service.engines.base import Backend
-from service.engines.llamacpp import LlamaCppEngine
-from service.engines.remote import RemoteEngine
+from service.engines.llamacpp.engine import LlamaCppEngine
+from service.engines.remote.engine import RemoteEngine
 from service.errors import StartupError
 from service.settings import Settings
 from verifier.adapter import Adapter

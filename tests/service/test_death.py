@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from staging import KEEPS_NONE, service, serving
 
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier
 
 SUM = "What is 3 and 4 and 5 and 6?"

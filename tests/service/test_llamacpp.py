@@ -19,8 +19,9 @@ from staging import train_at_random
 
 from service.catalogue import Catalogue
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
-from service.engines.llamacpp import BATCH, CONTEXT, LlamaCppEngine
-from service.engines.remote import RemoteEngine
+from service.engines.llamacpp.engine import LlamaCppEngine
+from service.engines.llamacpp.server import BATCH, CONTEXT, Server
+from service.engines.remote.engine import RemoteEngine
 from service.errors import ContextLengthExceeded, StartupError
 from service.ledger import Budget
 from service.settings import Settings
@@ -72,7 +73,7 @@ class Bench:
 
         async def read() -> str:
             for _ in range(100):
-                text = (await self.engine._http.get("/metrics")).text
+                text = (await self.engine.server.http.get("/metrics")).text
                 if "requests_processing 0" in text:
                     break
                 await asyncio.sleep(0.05)
@@ -353,9 +354,9 @@ def test_odds_are_those_of_the_models_own_distribution(bench: Bench) -> None:
     query = Query("", "Is 2 + 2 = 4? Answer yes or no.")
     (reading,) = bench.run(bench.engine.read([query], [("Yes", "No"), ("yes", "no")]))
 
-    (prompt,) = bench.run(bench.engine._tokens([Prompt((Message("user", query.user),))]))
+    (prompt,) = bench.run(bench.engine.tokenizer.turns([Prompt((Message("user", query.user),))]))
     request = {"prompt": prompt, "n_predict": 1, "n_probs": 5000, "temperature": 1.0}
-    reply = bench.run(bench.engine._post("/completion", request))
+    reply = bench.run(bench.engine.server.post("/completion", request))
     tops = reply["completion_probabilities"][0]["top_logprobs"]
     logs = {top["token"]: top["logprob"] for top in tops}
     for odds, (yes, no) in zip(reading.odds, [("Yes", "No"), ("yes", "no")], strict=True):
@@ -417,8 +418,8 @@ def test_the_tokens_of_a_path_begin_with_those_up_to_each_marker(bench: Bench, e
     steps = [f"A step that ends in {ending}", f"  {ending}", "Answer: 7"]
     turns = [Prompt((Message("user", ASK),), MARKED.query(ASK, steps[:k]).begun) for k in (1, 2, 3)]
 
-    first, second, third = bench.run(bench.engine._tokens(turns))
-    marker = bench.run(bench.engine._tokenize([MARKER]))
+    first, second, third = bench.run(bench.engine.tokenizer.turns(turns))
+    marker = bench.run(bench.engine.tokenizer.tokenize([MARKER]))
 
     assert first == second[: len(first)] == third[: len(first)]
     assert second == third[: len(second)]
@@ -496,7 +497,7 @@ def test_stepco_solves_a_real_question_end_to_end(bench: Bench) -> None:
 
 def test_over_http_the_same_model_says_the_same(bench: Bench) -> None:
     """The remote engine against llama.cpp's own server: prefix, counts, odds."""
-    http = bench.engine._http
+    http = bench.engine.server.http
     key = http.headers["authorization"].removeprefix("Bearer ")
     remote = bench.run(RemoteEngine.connect(str(http.base_url), key=key))
     greedy = Sampling(temperature=0.0, max_tokens=12)
@@ -532,7 +533,7 @@ def test_an_adapter_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> N
 
 
 def test_a_dead_engine_does_not_answer(bench: Bench) -> None:
-    dead = LlamaCppEngine(None, "http://127.0.0.1:9", "key", "dead")
+    dead = LlamaCppEngine(Server(None, "http://127.0.0.1:9", "key", "dead"))
 
     with pytest.raises(Exception, match="does not answer") as caught:
         bench.run(dead.check())

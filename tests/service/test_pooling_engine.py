@@ -32,7 +32,7 @@ PATHS = (
 
 @pytest.mark.parametrize("name", PRMS)
 def test_vllm_scores_as_the_models_own_code_does(name: str, tmp_path: Path) -> None:
-    from service.engines.pooling import PoolingEngine
+    from service.engines.vllm.pooling import PoolingEngine
 
     if name == "skywork-o1-prm" and not entry_points(group="vllm.general_plugins", name="surefoot"):
         pytest.skip("vLLM finds Skywork's architecture where this project is installed beside it")

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
 from service.text import readable
 from verifier.readout import Query, marked

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engines.base import Message
-from service.engines.tokenizer import ChatTokenizer
+from service.engines.vllm.tokenizer import ChatTokenizer
 from service.errors import StartupError
 
 ASK = (Message("system", "Add."), Message("user", "What is 12 + 30?"))

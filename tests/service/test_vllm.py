@@ -28,7 +28,7 @@ from service.ledger import Budget, Ledger, MeteredEngine
 from verifier.readout import MARKED, Query
 
 if TYPE_CHECKING:
-    from service.engines.vllm import VllmEngine
+    from service.engines.vllm.engine import VllmEngine
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM's own are many
 
@@ -55,7 +55,7 @@ class Bench:
     """One engine and the loop that it lives on."""
 
     def __init__(self, folder: Path) -> None:
-        from service.engines.vllm import VllmEngine
+        from service.engines.vllm.engine import VllmEngine
 
         self.runner = asyncio.Runner()
         loading = VllmEngine.load(str(folder), CONTEXT, cache=0.5, eager=True)
@@ -334,7 +334,7 @@ def test_a_reading_is_the_odds_of_two_tokens_and_counted(bench: Bench) -> None:
 
 
 def test_a_model_that_does_not_write_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    from service.engines.core import Core, Plan
+    from service.engines.vllm.core import Core, Plan
 
     architecture(tiny_chat(tmp_path), "BertModel")
 

@@ -19,7 +19,7 @@ from vllm_server import vllm_serving
 from service.assembly import load_verifier
 from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
-from service.engines.remote import RemoteEngine
+from service.engines.remote.engine import RemoteEngine
 from service.settings import Settings
 from verifier.prms import PRMS
 from verifier.prms.prm import RUNNER

@@ -18,7 +18,7 @@ from service.assembly import load, load_verifier
 from service.catalogue import Catalogue
 from service.checkpoint import dequantised
 from service.engines.base import Completion, Message, Prompt, Sampling
-from service.engines.llamacpp import LlamaCppEngine
+from service.engines.llamacpp.engine import LlamaCppEngine
 from service.settings import Settings
 from verifier.adapter import SHIPPED, Adapter
 from verifier.scoring import Chain, Score, Verdict, VerifierBackend

@@ -11,25 +11,20 @@ ignore `max_tokens`.
 
 import asyncio
 import math
-import re
-from collections import OrderedDict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from email.utils import parsedate_to_datetime
-from itertools import count
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 import httpx2
-import stamina
-from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
 
-from service.correlation import request_id
 from service.engines import base
-from service.engines.base import Completion, Message, Prompt, Sampling, Told, Usage, Watch
+from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
+from service.engines.remote.server import FOREIGN, Server
+from service.engines.remote.tokenizer import Tokenizer
 from service.engines.written import Turn, Written
-from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
+from service.errors import EngineError, ServiceError
 from service.text import readable
 from verifier.pooling import Rows
 from verifier.prms.prm import Turns
@@ -39,64 +34,8 @@ from verifier.steps import neutralise
 
 T = TypeVar("T")
 
-HEADS = 1024  # conversations whose tokens are remembered
-
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
-_DROPPED = (httpx2.NetworkError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError)
-TIMEOUT = "x-request-timeout-ms"
-_FOREIGN = (httpx2.HTTPError, ValidationError)
-_TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length", re.IGNORECASE)
-
-
-def _in(*paths: str) -> Any:  # noqa: ANN401 - of the type of the field it stands for
-    """A field that is found in one of these places, or None; a number counts in a list."""
-    places = ([int(s) if s.isdigit() else s for s in path.split(".")] for path in paths)
-    return Field(None, validation_alias=AliasChoices(*(AliasPath(str(p), *q) for p, *q in places)))
-
-
-class _Likely(BaseModel):
-    token: str
-    logprob: float
-
-
-class _Chosen(BaseModel):
-    token: str = ""
-    logprob: float = 0.0
-
-
-class _Heard(BaseModel, hide_input_in_errors=True):
-    """What we need of any answer: a chunk of chat or text, a rendered prompt, a list of models."""
-
-    text: str | None = _in("choices.0.delta.content", "choices.0.text")
-    thought: str | None = _in("choices.0.delta.reasoning_content", "choices.0.delta.reasoning")
-    ending: str | None = _in("choices.0.finish_reason")
-    read: int | None = _in("usage.prompt_tokens")
-    prefilled: int | None = _in("timings.prompt_n")
-    cached: int | None = _in("usage.prompt_tokens_details.cached_tokens", "timings.cache_n")
-    written: int | None = _in("usage.completion_tokens", "timings.predicted_n")
-    new: list[int] | None = _in("choices.0.token_ids")
-    likely: list[_Likely] | None = _in("choices.0.logprobs.content.0.top_logprobs")
-    chosen: list[_Chosen] | None = _in("choices.0.logprobs.content")
-    pieces: list[str] | None = _in("choices.0.logprobs.tokens")
-    logs: list[float] | None = _in("choices.0.logprobs.token_logprobs")
-    prompt: str = ""
-    tokens: list[int] = []
-    data: list[dict[str, Any]] = []
-
-    @property
-    def numbers(self) -> base.Numbers:
-        """As a chat or as a text completion tells of them."""
-        texts = zip(self.pieces or (), self.logs or (), strict=False)
-        return base.numbers([*texts, *((each.token, each.logprob) for each in self.chosen or ())])
-
-    def since(self, told: Usage) -> Usage:
-        """What it cost since `told`. Who counts no token of the prompt does not count at all."""
-        cached = self.cached or 0
-        if prompt := self.read or cached + (self.prefilled or 0):
-            return Usage(prompt, cached, self.written or 0, calls=1) - told
-        written = int(bool(self.text or self.thought)) if self.new is None else len(self.new)
-        return Usage(completion=written, calls=1 - told.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +49,6 @@ class _Call:
     size: int
 
 
-def _again(error: Exception) -> bool | float:
-    """Whether to send it once more, as nothing was generated; a number: after so many seconds."""
-    if not isinstance(error, httpx2.HTTPStatusError):
-        return isinstance(error, _DROPPED)
-    headers = error.response.headers
-    if error.response.status_code not in (429, 503) or headers.get("x-should-retry") == "false":
-        return False
-    after = headers.get("retry-after", "")
-    with suppress(ValueError):
-        wait = parsedate_to_datetime(after).timestamp() - time() if "," in after else float(after)
-        return wait <= 10 and max(wait, 0.0)
-    return True
-
-
 def _odds(gap: float) -> float:
     """The logistic function; a server may call what cannot be -9999, or worse."""
     return (1 + math.tanh(gap / 2)) / 2
@@ -133,14 +58,6 @@ def _plain(prompt: Prompt) -> Prompt:
     """The prompt with no control tokens in its texts; a verifier's query has none, but markers."""
     messages = tuple(replace(turn, content=neutralise(turn.content)) for turn in prompt.messages)
     return replace(prompt, messages=messages, prefix=neutralise(prompt.prefix))
-
-
-def _uncoded(text: str | Turns) -> dict[str, object]:
-    """What asks vLLM for the tokens of a text, and of no more than it."""
-    if isinstance(text, str):
-        return {"prompt": text, "add_special_tokens": False}
-    turns = [{"role": role, "content": content} for role, content in text]
-    return {"messages": turns, "add_generation_prompt": False}
 
 
 async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -165,27 +82,15 @@ class RemoteEngine:
         concurrency: int,
         together: int,
     ) -> None:
-        address = httpx2.URL(url.rstrip("/").removesuffix("/v1"))
-        place = address.copy_with(userinfo=b"", query=None, fragment=None)
         self.name = model or ""
         self.begins_turns = False
-        self._server = ""
+        self._kind = ""
         self._in_tokens = False
-        self._words: dict[str, int] = {}
-        self._heads: OrderedDict[tuple[Message, ...], list[int]] = OrderedDict()
         self._written = Written()
-        self._calls = count()
-        self._place = f"the engine at {place}"
-        self._patiently = stamina.AsyncRetryingCaller(attempts=3, wait_jitter=0.5).on(_again)
         self._slots = asyncio.Semaphore(concurrency)
         self._together = together
-        self._client = httpx2.AsyncClient(
-            base_url=place,
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            auth=(address.username, address.password) if address.userinfo else None,
-            timeout=httpx2.Timeout(timeout, connect=5.0, pool=None),
-            limits=httpx2.Limits(),
-        )
+        self._server = Server(url, self.name, key, timeout)
+        self._tokenizer = Tokenizer(self._server)
 
     @classmethod
     async def connect(
@@ -204,17 +109,17 @@ class RemoteEngine:
         """
         engine = cls(url, model, key, timeout, concurrency, together)
         try:
-            cards = (await engine._ask("GET", "/v1/models")).data
+            cards = (await engine._server.ask("/v1/models")).data
             if not cards:
-                raise EngineError(f"{engine._place} lists no model; start it with one")
+                raise EngineError(f"{engine._server.place} lists no model; start it with one")
         except EngineError:
             await engine.close()
             raise
         card = next((card for card in cards if card.get("id") == model), cards[0])
-        engine.name = model or card.get("id", "")
-        engine._server = server = card.get("owned_by", "")
-        engine._in_tokens = server == "vllm" and await engine._tokenises()
-        engine.begins_turns = server in _BEGIN_TURNS if begins_turns is None else begins_turns
+        engine.name = engine._server.model = model or card.get("id", "")
+        engine._kind = kind = card.get("owned_by", "")
+        engine._in_tokens = kind == "vllm" and await engine._tokenizer.answers()
+        engine.begins_turns = kind in _BEGIN_TURNS if begins_turns is None else begins_turns
         return engine
 
     async def complete(
@@ -228,15 +133,17 @@ class RemoteEngine:
                 async with self._slots:
                     placed = replace(prompt, session=self._session(prompt, index))
                     return await self._follow(placed, base.at(sampling, index), told)
-            except _FOREIGN as e:
+            except FOREIGN as e:
                 if isinstance(e, httpx2.HTTPStatusError) and 400 <= e.response.status_code < 429:
-                    raise self._ours(e) from e  # our fault, and so the same for every sample
+                    raise self._server.failure(
+                        e
+                    ) from e  # our fault, and so the same for every sample
                 losses.append(e)
                 return told.complete("failed")
 
         completions = await _together(sample(*pair) for pair in enumerate(prompts))
         if losses and len(losses) == len(prompts):
-            raise self._ours(losses[0]) from losses[0]
+            raise self._server.failure(losses[0]) from losses[0]
         return completions
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -257,7 +164,7 @@ class RemoteEngine:
         One that is not among them counts as likely as the last of them.
         """
         with self._for_a_verifier("gave no reading"):
-            named = await self._named(pairs) if self._server == "vllm" else {}
+            named = await self._named(pairs) if self._kind == "vllm" else {}
             return [await self._read(query, pairs, named, meter) for query in queries]
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
@@ -266,21 +173,20 @@ class RemoteEngine:
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         """Tokens by the server's own tokeniser, a conversation's by its chat template."""
         with self._for_a_verifier("tokenised nothing"):
-            heard = await _together(self._ask("POST", "/tokenize", _uncoded(t)) for t in texts)
-        return [each.tokens for each in heard]
+            return await _together(self._tokenizer.encode(text) for text in texts)
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
         """What vLLM's pooling runner says of each, all in one request."""
         asked = {"model": self.name, "input": prompts, "task": "token_classify"}
         with self._for_a_verifier("gave no scores"):
-            rows = (await self._ask("POST", "/pooling", asked)).data
+            rows = (await self._server.ask("/pooling", asked)).data
         return [each["data"] for each in sorted(rows, key=lambda row: row["index"])]
 
     async def check(self) -> None:
-        await self._ask("GET", "/v1/models")
+        await self._server.ask("/v1/models")
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._server.close()
 
     async def _read(
         self, query: Query, pairs: Sequence[Pair], named: dict[str, Any], meter: Meter
@@ -290,7 +196,7 @@ class RemoteEngine:
         del body["stream"], body["stream_options"]
         body |= {"logprobs": 20 if "prompt" in body else True, "top_logprobs": 20}
         left = None if query.until == math.inf else query.until - monotonic()
-        heard = await self._ask("POST", path, body | named, query.session, left)
+        heard = await self._server.ask(path, body | named, query.session, left)
         cost = Cost(heard.since(Usage()).computed, 1)
         meter(cost)
         logs = {each.token: each.logprob for each in heard.likely or ()}
@@ -302,13 +208,8 @@ class RemoteEngine:
 
     async def _named(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """What asks vLLM for the log-probabilities of these tokens, likely or not."""
-        for word in {word for pair in pairs for word in pair} - self._words.keys():
-            asked = {"model": self.name, "prompt": word, "add_special_tokens": False}
-            tokens = (await self._ask("POST", "/tokenize", asked)).tokens
-            if len(tokens) != 1:
-                raise EngineError(f"{word!r} is no single token of {self.name}; choose another.")
-            self._words[word] = tokens[0]
-        return {"logprob_token_ids": [self._words[word] for pair in pairs for word in pair]}
+        words = [await self._tokenizer.word(word) for pair in pairs for word in pair]
+        return {"logprob_token_ids": words}
 
     async def _follow(self, prompt: Prompt, sampling: Sampling, told: Told) -> Completion:
         if not self._in_tokens:
@@ -331,37 +232,19 @@ class RemoteEngine:
             if not sampling.stop:
                 self._written.remember(prompt, turn)
 
-    async def _tokenises(self) -> bool:
-        """Whether tokens can be had there; a router before several servers may not pass it on."""
-        try:
-            return bool((await self._ask("POST", "/tokenize", _uncoded("1"))).tokens)
-        except EngineError:
-            return False
-
     async def _tokens(self, prompt: Prompt) -> tuple[list[int], list[int]]:
         """By vLLM's tokeniser: those of the conversation, and of the turn that is begun."""
-        if prompt.messages not in self._heads:
-            turns = tuple((turn.role, turn.content) for turn in prompt.messages)
-            asked = _uncoded(turns) | {"add_generation_prompt": True}
-            self._heads[prompt.messages] = (await self._ask("POST", "/tokenize", asked)).tokens
-            while len(self._heads) > HEADS:
-                self._heads.popitem(last=False)
-        head = self._heads[prompt.messages]
         begun, rest = self._written.recall(prompt)
-        if rest:
-            begun += (await self._ask("POST", "/tokenize", _uncoded(rest))).tokens
-        return head, begun
+        head = await self._tokenizer.conversation(prompt.messages)
+        return head, begun + (await self._tokenizer.text(rest) if rest else [])
 
     async def _hear(self, call: _Call, told: Told, turn: Turn | None = None) -> Completion:
         going, ending = True, None
         try:
             session, seconds = call.prompt.session, call.sampling.seconds
-            sent = self._patiently(self._send, "POST", call.path, call.body, session, seconds)
-            async with aclosing(await sent) as response:
-                async for event in httpx2.EventSource(response):
-                    if event.data in ("", "[DONE]"):
-                        continue  # to the end: a connection that was not read out is not used again
-                    chunk = _Heard.model_validate_json(event.data)
+            heard = self._server.listen(call.path, call.body, session, seconds)
+            async with aclosing(heard) as chunks:
+                async for chunk in chunks:
                     ending = ending or chunk.ending
                     text, spent = chunk.text or "", chunk.since(told.usage)
                     if turn:
@@ -389,8 +272,8 @@ class RemoteEngine:
         if prefix and not self.begins_turns:
             raise ValueError("this engine cannot begin a turn: a prompt must come without a prefix")
         body = self._asked(prompt, sampling)
-        if self._server == "llamacpp" and self.begins_turns:
-            rendered = await self._ask("POST", "/apply-template", body | {"messages": messages})
+        if self._kind == "llamacpp" and self.begins_turns:
+            rendered = await self._server.ask("/apply-template", body | {"messages": messages})
             own = {"prompt": rendered.prompt + prefix, "timings_per_token": True}
             return "/v1/completions", body | own
         if prefix:
@@ -405,7 +288,7 @@ class RemoteEngine:
         body |= {"model": self.name, "stream": True, "stream_options": {"include_usage": True}}
         if sampling.certainty:
             body |= self._telling()
-        if self._server == "vllm":
+        if self._kind == "vllm":
             body["stream_options"]["continuous_usage_stats"] = True
             body["return_token_ids"] = True  # vllm-router drops the wish to be told of usage
             body["priority"] = prompt.since  # of no effect unless it schedules by priority
@@ -415,41 +298,11 @@ class RemoteEngine:
 
     def _telling(self) -> dict[str, Any]:
         """What asks for the probability of each token written, where that is known to be heeded."""
-        if self._server not in _BEGIN_TURNS:
+        if self._kind not in _BEGIN_TURNS:
             return {}
-        if self._server == "llamacpp" and self.begins_turns:
+        if self._kind == "llamacpp" and self.begins_turns:
             return {"n_probs": 1}
         return {"logprobs": 0 if self._in_tokens else True}
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        session: str = "",
-        seconds: float | None = None,
-    ) -> _Heard:
-        try:
-            response = await self._patiently(self._send, method, path, body, session, seconds)
-            return _Heard.model_validate_json(await response.aread())
-        except _FOREIGN as error:
-            raise self._ours(error) from error
-
-    async def _send(
-        self, method: str, path: str, body: object, session: str, seconds: float | None = None
-    ) -> httpx2.Response:
-        # vLLM's log names the call by it
-        headers = {"X-Request-Id": f"{request_id.get()}.{next(self._calls)}"}
-        if session:
-            headers["X-Session-ID"] = session
-        if seconds is not None:
-            headers[TIMEOUT] = str(max(1, int(1000 * seconds)))
-        request = self._client.build_request(method, path, json=body, headers=headers)
-        response = await self._client.send(request, stream=True)
-        if not response.is_success:
-            await response.aread()
-            response.raise_for_status()
-        return response
 
     @contextmanager
     def _for_a_verifier(self, what: str) -> Iterator[None]:
@@ -457,21 +310,3 @@ class RemoteEngine:
             yield
         except ServiceError as error:
             raise VerifierError(f"{self.name} {what}: {error}") from error
-
-    def _ours(self, error: Exception) -> ServiceError:
-        """What an error means to us. The server's own words stay behind: they may echo a prompt."""
-        if isinstance(error, (httpx2.ConnectError, httpx2.TimeoutException)):
-            return EngineUnavailable(f"{self._place} does not answer; check that it runs")
-        if not isinstance(error, httpx2.HTTPStatusError):
-            return EngineError(f"{self._place} gave no whole answer; check its URL and its log")
-        match error.response.status_code:
-            case 400 if _TOO_LONG.search(error.response.text):
-                return ContextLengthExceeded("this is too long for the model; shorten it")
-            case 401 | 403:
-                return EngineError(f"{self._place} refused our key; set SUREFOOT_ENGINE_KEY")
-            case 404:
-                return EngineError(f"{self._place} knows no model {self.name!r}; check the name")
-            case 429 | 503:
-                return EngineUnavailable(f"{self._place} is overloaded; try again later")
-            case status:
-                return EngineError(f"{self._place} answered with status {status}; see its log")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from service.engines import base
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch
-from service.engines.core import Core, Native, Plan
-from service.engines.tokenizer import ChatTokenizer
+from service.engines.vllm.core import Core, Native, Plan
+from service.engines.vllm.tokenizer import ChatTokenizer
 from service.engines.written import Turn, Written
 from service.errors import ContextLengthExceeded
 from service.text import readable

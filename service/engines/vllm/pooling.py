@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from service.engines.core import Core, Plan
+from service.engines.vllm.core import Core, Plan
 from service.errors import EngineError, StartupError
 from verifier.pooling import Rows
 from verifier.prms.prm import RUNNER, Prm, Turns

@@ -1,0 +1,1 @@
+"""A server elsewhere that speaks OpenAI's API."""
