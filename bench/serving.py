@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ def serving(
     """
     given = [f"SUREFOOT_{name.upper()}={value}" for name, value in (settings or {}).items()]
     command = ["env", *given, sys.executable, "-m", "service", *options, "--port", "0"]
-    with log.open("w", encoding="utf-8") as said:
+    with _unwinding(), log.open("w", encoding="utf-8") as said:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -34,3 +35,17 @@ def serving(
             process.wait()
             if process.stdout:
                 process.stdout.close()
+
+
+@contextmanager
+def _unwinding() -> Iterator[None]:
+    """SIGTERM ends this process as an exception would, and so ends what it has started."""
+
+    def leave(signum: int, _: object) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

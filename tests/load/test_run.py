@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +17,7 @@ from typing import Any
 
 import pytest
 from loading import PLAN, keeping, plan
-from staging import running
+from staging import SUREFOOT, running
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typer.testing import CliRunner
@@ -214,6 +218,22 @@ def test_the_command_starts_its_own_service_and_leaves_a_whole_report(tmp_path: 
     assert 4 == page.count("data:image/png;base64,")
     assert "http" not in page.replace("http-equiv", "").split("<body>")[0]
     assert "sf-" not in page + json.dumps(report), "no key is in what is left"
+
+
+def test_a_command_that_is_told_to_end_ends_its_service_too(tmp_path: Path) -> None:
+    """One that SIGTERM ended once left its service running, on a port that nobody knew."""
+    command = [SUREFOOT, "loadtest", "run", "--out", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as kit:
+        while not (tmp_path / "service.log").exists():
+            assert kit.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)  # the service is a process by now
+        kit.terminate()
+
+        assert 128 + signal.SIGTERM == kit.wait(timeout=30)
+
+    with pytest.raises(ProcessLookupError):
+        os.killpg(kit.pid, 0)
 
 
 def test_a_mix_that_is_not_there_ends_the_command_with_four(tmp_path: Path) -> None:
