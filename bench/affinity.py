@@ -28,7 +28,7 @@ from service.solver import Solver, Task
 from service.strategies import StepCo
 from service.strategies.attempt import Question
 from verifier.answers import Grader
-from verifier.scoring import EVEN, Chain, Meter, Score, Verdict, unmetered
+from verifier.scoring import EVEN, Aggregate, Chain, Meter, Score, Verdict, unmetered
 
 SOLVES = 8
 AT_ONCE = 4
@@ -39,6 +39,7 @@ class Doubtful:
 
     name = "doubtful"
     threshold, heeds = EVEN, False
+    aggregate: Aggregate = "last"
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(_score(step) for step in chain.steps)) for chain in chains]

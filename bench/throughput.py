@@ -34,7 +34,7 @@ from service.engines.vllm.engine import VllmEngine
 from service.engines.vllm.tokenizer import ChatTokenizer
 from service.settings import Settings
 from service.strategies.attempt import Question
-from verifier.scoring import EVEN, Chain, Meter, Score, Verdict, unmetered
+from verifier.scoring import EVEN, Aggregate, Chain, Meter, Score, Verdict, unmetered
 
 QUESTIONS = Path(__file__).with_name("data") / "gsm8k-20.jsonl"
 SAMPLING = Sampling(temperature=0.7, top_p=1.0, max_tokens=64)
@@ -63,6 +63,7 @@ class NoVerifier:
     """Every step is as good as any other, at once and for nothing."""
 
     name, threshold, heeds = "none", EVEN, False
+    aggregate: Aggregate = "last"
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         return [Verdict(tuple(Score(0.5, 0.5) for _ in chain.steps)) for chain in chains]

@@ -208,6 +208,7 @@ class Solver:
             tell=record.hear,
             begins_turns=self.engine.begins_turns,
             threshold=self.verifier.threshold,
+            aggregate=self.verifier.aggregate,
             heeds=self.verifier.heeds,
         )
         try:

@@ -25,7 +25,17 @@ from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.reception import reception
 from service.settings import Settings
 from service.traces.keeper import Keeper
-from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, VerifierBackend, unmetered
+from verifier.scoring import (
+    EVEN,
+    Aggregate,
+    Chain,
+    Cost,
+    Meter,
+    Score,
+    Verdict,
+    VerifierBackend,
+    unmetered,
+)
 
 SUREFOOT = str(Path(sys.executable).with_name("surefoot"))
 KEEPS_NONE = "SUREFOOT_TRACES=off"  # unless a test says so: a home directory is not for tests
@@ -97,8 +107,11 @@ class StatedVerifier:
 
     name = "stated"
 
-    def __init__(self, threshold: Score = EVEN, *, heeds: bool = False) -> None:
+    def __init__(
+        self, threshold: Score = EVEN, aggregate: Aggregate = "last", *, heeds: bool = False
+    ) -> None:
         self.threshold = threshold
+        self.aggregate = aggregate
         self.heeds = heeds
         self.chains: list[Chain] = []
 

@@ -1,7 +1,7 @@
 """The trained verifier: a LoRA adapter over a small model, and what its odds mean.
 
 A folder holds it: `adapter.gguf` for llama.cpp, `adapter_model.safetensors` and its config for
-PEFT and vLLM, `verifier.json` with the base, the calibration and the threshold, and a model card.
+PEFT and vLLM, `verifier.json` with the base and how its odds are to be taken, and a model card.
 What it reads is in `steps`, how it is read in `readout`; how it is made, in `training`.
 """
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from verifier.calibration import Calibration
 from verifier.readout import MARKED, Reader, Readout
-from verifier.scoring import Score
+from verifier.scoring import Aggregate, Score
 
 SHIPPED = Path(__file__).with_name("weights") / "psv-qwen2.5-coder-0.5b"
 
@@ -29,25 +29,27 @@ class Card(BaseModel, frozen=True):
 
     base: str
     threshold: Score
+    aggregate: Aggregate = "last"
     calibration: Calibration
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """`base` is the name of its model in the catalogue; `threshold` was chosen on dev questions."""
+    """`base` is the name of its model in the catalogue; the rest was chosen on dev questions."""
 
     folder: Path
     base: str
     threshold: Score
     calibration: Calibration
+    aggregate: Aggregate = "last"
 
     @classmethod
     def load(cls, folder: Path = SHIPPED) -> Adapter:
         """Raises `AdapterError`, also if the weights are not those that the card speaks of."""
         try:
             card = Card.model_validate_json((folder / "verifier.json").read_bytes())
-            adapter = cls(folder, card.base, card.threshold, card.calibration)
+            adapter = cls(folder, card.base, card.threshold, card.calibration, card.aggregate)
             digest = adapter.digest()
         except (OSError, ValidationError) as error:
             raise AdapterError(
@@ -63,6 +65,7 @@ class Adapter:
         card = Card(
             base=self.base,
             threshold=self.threshold,
+            aggregate=self.aggregate,
             calibration=self.calibration,
             sha256=self.digest(),
         )
@@ -84,4 +87,5 @@ class Adapter:
 
     def readout(self, reader: Reader) -> Readout:
         """The verifier, read off an engine that has the adapter on."""
-        return Readout(reader, MARKED, "psv", self.calibration, self.threshold)
+        terms = self.calibration, self.threshold, self.aggregate
+        return Readout(reader, MARKED, "psv", *terms)

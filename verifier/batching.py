@@ -15,8 +15,8 @@ class Batching:
     """Wraps a `VerifierBackend`; at most `rows` paths are with it at once."""
 
     def __init__(self, backend: VerifierBackend, rows: int = 8) -> None:
-        self.name, self.threshold = backend.name, backend.threshold
-        self.heeds = backend.heeds
+        self.name, self.heeds = backend.name, backend.heeds
+        self.threshold, self.aggregate = backend.threshold, backend.aggregate
         self._backend = backend
         self._rows = rows
         self._turn = asyncio.Lock()

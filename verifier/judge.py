@@ -28,4 +28,4 @@ ASKED = Layout(asked, correct=("Yes", "No"), value=("Yes", "No"))
 
 
 def judge(reader: Reader) -> Readout:
-    return Readout(reader, ASKED, "judge")
+    return Readout(reader, ASKED, "judge", aggregate="min")

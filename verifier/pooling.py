@@ -77,6 +77,7 @@ class Pooling:
 
     def __init__(self, pooler: Pooler, prm: Prm) -> None:
         self.name = f"prm:{pooler.name}"
+        self.aggregate = prm.aggregate
         self._pooler = pooler
         self._prm = prm
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from verifier import steps
 from verifier.calibration import Calibration
-from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Pair = tuple[str, str]
 """A token that says yes and one that says no."""
@@ -96,9 +96,11 @@ class Readout:
         kind: str,
         calibration: Calibration | None = None,
         threshold: Score = EVEN,
+        aggregate: Aggregate = "last",
     ) -> None:
         self.name = f"{kind}:{reader.name}"
         self.threshold = threshold
+        self.aggregate = aggregate
         self.heeds = calibration is not None and calibration.blend is not None
         self._reader = reader
         self._layout = layout

@@ -101,6 +101,9 @@ class VerifierBackend(Verifier, Protocol):
     threshold: Score
     """What a step's `correct` and a path's `value` must reach, where a request does not say."""
 
+    aggregate: Aggregate
+    """How a path's value is best made of those of its steps, where a request does not say."""
+
     heeds: bool
     """Whether it heeds `Chain.certainties`."""
 
@@ -135,7 +138,7 @@ def checked(chains: Sequence[Chain], verdicts: Sequence[Verdict]) -> list[Verdic
 def path_score(values: Sequence[float], aggregate: Aggregate) -> float:
     """One number for a path from its steps' values; 0 for a path of no steps.
 
-    `last` suits a verifier that estimates value; `min` and `product` one that judges steps
+    `last` or `mean` suit a verifier that estimates value; `min` and `product` one that judges steps
     (Let's Verify Step by Step, appendix F; Lessons of Developing PRMs, section 3).
     """
     if not values:

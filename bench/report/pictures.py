@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-LINES = {"vote": "-", "weighted vote": "--", "best": ":"}
+LINES = {"vote": "-", "weighted vote": "--", "best": ":", "best last": "-."}
 OUTCOMES = {
     "wrong → right": (False, True, "#009E73"),
     "right → right": (True, True, "#bfe3d6"),

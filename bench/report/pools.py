@@ -24,8 +24,8 @@ from verifier.answers import normal
 from verifier.training.metrics import Figure, Flags, Floats, Numbers, figures
 
 ORDERS = 64  # random orders of a question's samples
-Chooser = Literal["vote", "weighted vote", "best"]
-CHOOSERS: tuple[Chooser, ...] = ("vote", "weighted vote", "best")
+Chooser = Literal["vote", "weighted vote", "best", "best last"]
+CHOOSERS: tuple[Chooser, ...] = ("vote", "weighted vote", "best", "best last")
 By = Literal["mean", "question"]
 Control = tuple[Chooser, By, Spending]
 MATCHES: tuple[tuple[By, Spending], ...] = (
@@ -37,14 +37,16 @@ MATCHES: tuple[tuple[By, Spending], ...] = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """One question's samples: answers as numbers (-1: none), values of their last steps, tokens.
+    """One question's samples: answers as numbers (-1: none), what they are worth, tokens.
 
+    `values`: the mean of the values of a sample's steps; `lasts`: that of the last.
     `prompt` is prefilled once, however many are drawn.
     """
 
     right: Flags
     answers: Numbers
     values: Floats
+    lasts: Floats
     generated: Floats
     verifying: Floats
     prompt: float
@@ -148,8 +150,8 @@ def _afforded(costs: Floats, budget: float, lots: Floats) -> Floats:
 def _chosen(pool: Pool, taken: Flags, chooser: Chooser) -> Floats:
     """For each order how probable it is that the answer is right, ties being broken by lot."""
     voting = taken & (pool.answers >= 0)
-    if chooser == "best":
-        values = np.where(voting, pool.values, -np.inf)
+    if chooser in ("best", "best last"):
+        values = np.where(voting, pool.values if chooser == "best" else pool.lasts, -np.inf)
         top = voting & (values == values.max(axis=1, keepdims=True))
         return _share(top @ pool.right, top.sum(axis=1))
     groups = pool.answers[:, None] == np.unique(pool.answers)
@@ -170,13 +172,14 @@ def _samples(solve: Solve) -> int:
     if solve.solution is None:
         return 0
     paths = solve.solution.trace.paths
-    whole = all(path.round == 0 and path.steps and _value(path) is not None for path in paths)
+    whole = all(path.round == 0 and _values(path) for path in paths)
     return len(paths) if whole else 0
 
 
-def _value(path: Seen) -> float | None:
-    score = path.steps[-1].score if path.steps else None
-    return None if score is None else score.value
+def _values(path: Seen) -> list[float]:
+    """None at all, unless every step was scored."""
+    values = [step.score.value for step in path.steps if step.score]
+    return values if len(values) == len(path.steps) else []
 
 
 def _pool(solve: Solve) -> Pool:
@@ -186,7 +189,8 @@ def _pool(solve: Solve) -> Pool:
     return Pool(
         right=np.array(solve.paths_right),
         answers=np.array([-1 if answer is None else said.index(answer) for answer in said]),
-        values=np.array([_value(path) or 0.0 for path in paths], float),
+        values=np.array([np.mean(_values(path)) for path in paths], float),
+        lasts=np.array([_values(path)[-1] for path in paths], float),
         generated=np.array([path.policy.completion for path in paths], float),
         verifying=np.array([path.verifier.tokens for path in paths], float),
         prompt=float(paths[0].policy.prompt),

@@ -25,7 +25,7 @@ from service.engines.base import (
     numbers,
     unwatched,
 )
-from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
 
 Script = Callable[[Prompt, random.Random], str]
 """What follows a prompt's prefix, drawn with the generator given."""
@@ -134,6 +134,7 @@ class ArithmeticVerifier:
     """A `VerifierBackend`: a step is right when every sum in it is; a word costs a token."""
 
     name, threshold, heeds = "arithmetic", EVEN, False
+    aggregate: Aggregate = "last"
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         verdicts = [self._judge(chain) for chain in chains]

@@ -123,12 +123,13 @@ async def answer(
 
 
 def fingerprint(solver: Solver) -> str:
-    """Changes with whatever an answer may change with: the models, their threshold, our prompts."""
+    """Changes with whatever an answer may change with: the models, their terms, our prompts."""
     parts = (
         version("surefoot-service"),
         solver.engine.name,
         solver.verifier.name,
         solver.verifier.threshold,
+        solver.verifier.aggregate,
         prompts.FORMAT,
         prompts.REWRITE,
     )

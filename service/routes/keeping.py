@@ -25,7 +25,8 @@ Tenant = Annotated[str, Depends(tenant)]
 def origin(request: Request, tenant: Tenant) -> Origin:
     solver: Solver = request.app.state.solver
     verifier = solver.verifier
-    return Origin(tenant, request.url.path, solver.engine.name, verifier.name, verifier.threshold)
+    own = verifier.name, verifier.threshold, verifier.aggregate
+    return Origin(tenant, request.url.path, solver.engine.name, *own)
 
 
 CameBy = Annotated[Origin, Depends(origin)]

@@ -23,7 +23,7 @@ from service.strategies.checking import Check, Stop
 from service.strategies.writing import Writer, Written
 from verifier import steps
 from verifier.answers import Grader
-from verifier.scoring import Score, Verdict, Verifier
+from verifier.scoring import Aggregate, Score, Verdict, Verifier
 
 SAMPLES_MOST = 64  # how far apart the seeds of two rounds lie
 RUNS_APART = 64 * SAMPLES_MOST  # and those of two runs
@@ -101,6 +101,7 @@ class Attempt:
     tell: events.Listener
     begins_turns: bool
     threshold: Score
+    aggregate: Aggregate
     heeds: bool
     """Whether the verifier heeds how certain the policy was."""
 

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from service.solution import Path, Solution
 from service.strategies.attempt import WHOLE, Attempt, Manner
+from verifier.scoring import Aggregate
 
 Samples = Annotated[int, Field(strict=True, ge=1, le=64, description="How many paths are sampled.")]
 Threshold = Annotated[
@@ -20,6 +21,10 @@ Threshold = Annotated[
     ),
 ]
 
+Aggregation = Annotated[
+    Aggregate | None,
+    Field(description="How a path's value is made of its steps'. Null: as suits the verifier."),
+]
 
 Lead = Annotated[
     Literal["greedy", "sample"],

@@ -14,9 +14,9 @@ from pydantic import Field, StrictBool
 
 from service.solution import Path, Solution, StopReason, best
 from service.strategies.attempt import Attempt, Doubt, Fork, Manner
-from service.strategies.base import Threshold, knobs
+from service.strategies.base import Aggregation, Threshold, knobs
 from service.strategies.locating import Locate, located
-from verifier.scoring import Aggregate, Score
+from verifier.scoring import Score
 
 
 @knobs
@@ -32,7 +32,7 @@ class StepCo:
     `accept`: "steps" when no step is weak; "value" when the path's value reaches the threshold.
     `stop`: "accepted" revises until then; "repeated" also stops at two equal answers in a row.
     `select`: on a bad exit, the "best" path seen or the "last" one.
-    `aggregate`: how a path's value is made of its steps' values.
+    `aggregate`: how a path's value is made of its steps' values; left out, as suits the verifier.
     `locate`: which step of a path in doubt is revised (paper: the first weak one, "correct").
     `stream`: verify steps while they are written, and write no path on behind a weak one. If the
     path to be returned is one of those, it is first revised once more, to its end.
@@ -46,7 +46,7 @@ class StepCo:
     accept: Literal["steps", "value"] = "steps"
     stop: Literal["accepted", "repeated"] = "accepted"
     select: Literal["best", "last"] = "best"
-    aggregate: Aggregate = "last"
+    aggregate: Aggregation = None
     locate: Locate = "correct"
     stream: StrictBool = False
 
@@ -69,11 +69,12 @@ class StepCo:
             (path,) = await attempt.verify(written, doubt)
             seen.append(path)
             weak = doubt(path)
+        by = self.aggregate or attempt.aggregate
         if reason is None:
-            return Solution(path, True, path.score(self.aggregate), "accepted")
-        chosen = path if self.select == "last" else best(seen, self.aggregate)
+            return Solution(path, True, path.score(by), "accepted")
+        chosen = path if self.select == "last" else best(seen, by)
         chosen = await attempt.finish(chosen, len(seen), doubt)
-        return Solution(chosen, False, chosen.score(self.aggregate), reason)
+        return Solution(chosen, False, chosen.score(by), reason)
 
     def _manner(self, bar: Score, since: int) -> Manner:
         weak = partial(Path.weak_step, threshold=bar.correct, since=since)
@@ -81,17 +82,17 @@ class StepCo:
 
     def _doubt(self, attempt: Attempt, bar: Score, path: Path, since: int) -> int | None:
         """The step to revise from, or None when the path is accepted."""
-        weak = self._weak(bar, path, since)
+        weak = self._weak(attempt, bar, path, since)
         if weak is None or self.locate == "correct" or (path.answer is None and not path.stopped):
             return weak
         return located(path, self.locate, bar.correct, attempt, since)
 
-    def _weak(self, bar: Score, path: Path, since: int) -> int | None:
+    def _weak(self, attempt: Attempt, bar: Score, path: Path, since: int) -> int | None:
         """The first step in doubt, or None when the path is accepted."""
         weak = path.first_weak(bar.correct, since)
         if self.accept == "steps" or path.answer is None:
             return weak
-        if (path.score(self.aggregate) or 0.0) >= bar.value:
+        if (path.score(self.aggregate or attempt.aggregate) or 0.0) >= bar.value:
             return None
         return len(path.steps) - 1 if weak is None else weak
 

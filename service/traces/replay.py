@@ -153,6 +153,7 @@ def _stage(
     grader: Grader,
     verifier: VerifierBackend | None,
 ) -> Stage:
+    own = verifier or trace
     return Stage(
         question=question_of(trace),
         engine=Mute(),
@@ -160,7 +161,8 @@ def _stage(
         grader=grader,
         tell=record.hear,
         begins_turns=True,
-        threshold=verifier.threshold if verifier else trace.threshold,
+        threshold=own.threshold,
+        aggregate=own.aggregate,
         heeds=False,
         trace=trace,
         paths=paths,

@@ -20,7 +20,7 @@ from service.solution import Place, StopReason
 from service.solver import Baseline
 from service.strategies.attempt import Form
 from service.text import readable
-from verifier.scoring import Cost, Score
+from verifier.scoring import Aggregate, Cost, Score
 
 KEYLESS = "default"  # the tenant of callers without a key
 SHORT = 200  # characters of a question or an answer in a list
@@ -122,6 +122,7 @@ class Origin:
     model: str
     verifier: str
     threshold: Score
+    aggregate: Aggregate
 
 
 class Trace(Value):
@@ -144,6 +145,8 @@ class Trace(Value):
     model: Text
     verifier: Text
     threshold: Score
+    """The verifier's own, where the strategy's is null."""
+    aggregate: Aggregate = "last"
     """The verifier's own, where the strategy's is null."""
     rounds: tuple[Round, ...]
     paths: tuple[KeptPath, ...]

@@ -20,6 +20,7 @@ def pool(right: list[bool], tokens: list[int], answers: list[int] | None = None)
         right=np.array(right),
         answers=np.array(answers if answers is not None else [int(each) for each in right]),
         values=np.linspace(0.9, 0.1, size),
+        lasts=np.linspace(0.1, 0.9, size),
         generated=np.array(tokens, float),
         verifying=np.full(size, 3.0),
         prompt=50.0,
@@ -34,6 +35,14 @@ pooled = st.integers(1, 8).flatmap(
         st.lists(st.integers(-1, 3), min_size=size, max_size=size),
     )
 )
+
+
+def test_the_best_is_chosen_by_the_mean_of_its_values_or_by_the_last() -> None:
+    held = pool([True, False, False], [10, 10, 10])
+
+    chosen = {name: drawn(held, name, "generated", n=3)[0] for name in CHOOSERS}
+
+    assert (1.0, 0.0) == (chosen["best"], chosen["best last"])
 
 
 @given(

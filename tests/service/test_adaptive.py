@@ -266,6 +266,7 @@ def ballot(*votes: tuple[str, float]) -> Ballot:
         tell=unheard,
         begins_turns=True,
         threshold=EVEN,
+        aggregate="last",
         heeds=False,
     )
     paths = [

@@ -24,6 +24,7 @@ ATTEMPT = Attempt(
     tell=unheard,
     begins_turns=True,
     threshold=EVEN,
+    aggregate="last",
     heeds=False,
 )
 

@@ -56,7 +56,9 @@ def solved(
         question = Question((Message("user", SUM),), Sampling(seed=seed), form)
         task = Task(question, strategy, budget, "none")
         report = await Solver(engine or ScriptedEngine(), chosen, Grader()).solve(task, unheard)
-        origin = Origin(KEYLESS, "/solve", "scripted", chosen.name, chosen.threshold)
+        origin = Origin(
+            KEYLESS, "/solve", "scripted", chosen.name, chosen.threshold, chosen.aggregate
+        )
         return traced(report, origin)
 
     return asyncio.run(solve())
@@ -126,6 +128,16 @@ def test_another_aggregate_may_choose_another_candidate() -> None:
     assert told.after is not None
     assert ("1", "2", True) == (told.before.answer, told.after.answer, told.changed)
     assert 0.8 == told.after.score
+
+
+def test_a_trace_is_chosen_from_anew_by_the_aggregate_that_it_was_chosen_by() -> None:
+    engine = written(" a (0.9)\nStep 2: b (0.3)\nStep 3: c (0.9)\nAnswer: 1", " a (0.8)\nAnswer: 2")
+    trace = solved(BestOfN(n=2), engine=engine, verifier=StatedVerifier(aggregate="min"))
+
+    told = again(trace)
+
+    assert ("2", 0.8) == (trace.answer, trace.score)
+    assert told.before == told.after
 
 
 def test_another_threshold_flags_another_step_and_what_was_never_written_ends_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from staging import Playback, StatedVerifier
@@ -274,6 +275,20 @@ SAMPLES = (
     " c (0.7)\nAnswer: \\boxed{5.0}",
     " d (0.95)\n",
 )
+
+
+@pytest.mark.parametrize("strategy", [BestOfN(n=2), StepCo(max_rounds=1)], ids=lambda s: s.name)
+def test_a_paths_value_is_made_as_suits_the_verifier_unless_the_request_says_how(
+    strategy: BestOfN | StepCo,
+) -> None:
+    written = " a (0.3)\nStep 2: b (0.9)\nAnswer: 1", " c (0.4)\nAnswer: 2"
+    verifier = StatedVerifier(aggregate="min")
+
+    own, _, _ = solve(strategy, *written, verifier=verifier)
+    named, _, _ = solve(replace(strategy, aggregate="last"), *written, verifier=verifier)
+
+    assert ("2", 0.4) == (own.solution.path.answer, own.solution.score)
+    assert ("1", 0.9) == (named.solution.path.answer, named.solution.score)
 
 
 def test_best_of_n_takes_the_highest_value_among_paths_with_an_answer() -> None:

@@ -51,7 +51,7 @@ from verifier.answers import Grader
 from verifier.scoring import EVEN, VerifierBackend, VerifierError
 
 SUM = "What is 3 and 4 and 5 and 6?"
-HERE = Origin(KEYLESS, "/solve", "m", "v", EVEN)
+HERE = Origin(KEYLESS, "/solve", "m", "v", EVEN, "last")
 KEPT = Retention(days=30, most=1000, megabytes=100)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,11 @@ def test_its_readout_answers_at_markers_calibrated_with_its_own_threshold(tmp_pa
     assert [MARKED.correct, MARKED.value] == reader.pairs
     assert (CALIBRATION(Score(0.5, 0.5)),) * 2 == verdict.scores
     assert ("psv:even", adapter.threshold) == (readout.name, readout.threshold)
+    assert "last" == adapter.aggregate == readout.aggregate
+
+
+def test_what_suits_a_verifier_is_in_its_card(tmp_path: Path) -> None:
+    adapter = replace(saved(tmp_path), aggregate="mean")
+    adapter.save()
+
+    assert "mean" == Adapter.load(tmp_path).readout(EvenReader()).aggregate

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from verifier.batching import Batching
-from verifier.scoring import Chain, Cost, Meter, Score, Verdict, VerifierError, unmetered
+from verifier.scoring import Aggregate, Chain, Cost, Meter, Score, Verdict, VerifierError, unmetered
 
 
 class SlowVerifier:
@@ -19,6 +19,7 @@ class SlowVerifier:
     """
 
     name, threshold, heeds = "slow", Score(0.4, 0.6), True
+    aggregate: Aggregate = "min"
 
     def __init__(self, error: VerifierError | None = None) -> None:
         self.batches: list[int] = []
@@ -150,3 +151,4 @@ def test_the_queue_is_known_by_what_it_wraps() -> None:
     queue = Batching(slow)
 
     assert (slow.name, slow.threshold, slow.heeds) == (queue.name, queue.threshold, queue.heeds)
+    assert slow.aggregate == queue.aggregate

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from verifier.adapter import Adapter
 from verifier.calibration import Calibration, Scale, log_odds
-from verifier.scoring import Score
+from verifier.scoring import Aggregate, Score
 from verifier.training import metrics
 from verifier.training.calibrate import fit, fit_blend, gain
 from verifier.training.curriculum import HELD_OUT
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCORES = "scores.jsonl"
 GOLDEN = "golden.jsonl"
 PATHS = 6  # golden ones
+AGGREGATE: Aggregate = "mean"  # of values; it chooses better than the last (docs/verifiers.md)
 HUB = "Qwen/Qwen2.5-Coder-0.5B-Instruct"  # where PEFT and vLLM find the base
 
 Mark = tuple[str, float, float]  # as `Marks.of` takes them
@@ -81,7 +82,7 @@ async def finish(
     calibration = Calibration(_scale(correct), _scale(value), blend)
     paths = [[calibration(each).correct for each in path] for path in judged]
     threshold = metrics.best_threshold(paths, np.array([row.label for row in rows]))
-    adapter = Adapter(out, base, Score(threshold, 0.5), calibration)
+    adapter = Adapter(out, base, Score(threshold, 0.5), calibration, AGGREGATE)
     ship(run, adapter, HUB)
     write(out / GOLDEN, islice(_golden(held_out, scored, calibration), PATHS))
     gains = {"correct": gain(correct), "value": gain(value)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from verifier.scoring import EVEN, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
 from verifier.training.model import Model, Tokens, bins, pack
 
 PACK = 512  # tokens
@@ -15,6 +15,7 @@ class Trained:
     """A `VerifierBackend`. Scores come as they are read: it is calibrated when it is exported."""
 
     threshold, heeds = EVEN, False
+    aggregate: Aggregate = "last"
 
     def __init__(self, model: Model, name: str) -> None:
         self.name = f"torch:{name}"

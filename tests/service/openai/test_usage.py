@@ -22,7 +22,7 @@ from service.traces.trace import KEYLESS, Origin
 from verifier.answers import Grader
 from verifier.scoring import EVEN, VerifierBackend
 
-HERE = Origin(KEYLESS, "/v1/chat/completions", "scripted", "arithmetic", EVEN)
+HERE = Origin(KEYLESS, "/v1/chat/completions", "scripted", "arithmetic", EVEN, "last")
 MODELS = list(SLUGS)
 
 
