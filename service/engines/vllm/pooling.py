@@ -14,6 +14,7 @@ from service.errors import EngineError, StartupError
 from verifier.pooling import Rows
 from verifier.prms.prm import RUNNER, Prm, Turns
 from verifier.scoring import VerifierError
+from verifier.together import together
 
 CONTEXT = 4096  # tokens of a path at the most; Qwen2.5-Math has no more
 CACHE = 2.0  # GiB; nothing is kept between calls
@@ -42,9 +43,7 @@ class PoolingEngine:
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
         with self._translated():
-            async with asyncio.TaskGroup() as group:
-                pooled = [group.create_task(self._core.pool(list(prompt))) for prompt in prompts]
-        return [rows.result() for rows in pooled]
+            return await together(self._core.pool(list(prompt)) for prompt in prompts)
 
     async def check(self) -> None:
         with self._translated():
@@ -63,8 +62,7 @@ class PoolingEngine:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except* EngineError as failures:
-            error = failures.exceptions[0]
+        except EngineError as error:
             raise VerifierError(f"{self.name} gave no scores: {error}") from error
 
 
