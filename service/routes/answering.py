@@ -18,8 +18,9 @@ from service.routes.entrance import Visiting
 from service.routes.failures import envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.losses import warning
-from service.routes.sse import CLIENT_CLOSED, LINE, PING, Done, told, while_connected
+from service.routes.sse import LINE, PING, Done, told, while_connected
 from service.solver import Solver
+from service.telemetry.exchange import CLIENT_CLOSED
 
 DEADLINE = "surefoot.budget.deadline_ms"
 
