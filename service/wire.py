@@ -51,13 +51,15 @@ BaselineKind = Literal["none", "estimate", "measure"]
 
 
 class Shape(BaseModel):
+    """What callers say: as it is written here, and no more."""
+
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class Reply(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class Reply(BaseModel, use_attribute_docstrings=True):
+    """What is said to callers."""
 
 
 class SamplingShape(Shape):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from service.engines.base import Role, Sampling, Usage
 from service.ledger import Budget, Call
@@ -35,8 +35,8 @@ def storable(text: object) -> object:
 Text = Annotated[str, BeforeValidator(storable)]
 
 
-class Value(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+class Value(BaseModel, frozen=True, use_attribute_docstrings=True):
+    """A part of the document, or all of it."""
 
 
 class Spent(Value):
