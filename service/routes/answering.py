@@ -1,7 +1,7 @@
 """What the routes of OpenAI's API do alike: answer whole, or in pieces as the answer is made."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -26,7 +26,12 @@ DEADLINE = "surefoot.budget.deadline_ms"
 
 
 class Pieces(Protocol):
-    """An answer in the pieces of one API; what has a `type` is an event of that name."""
+    """An answer as one API tells it, whole or in pieces.
+
+    A piece that has a `type` is an event of that name.
+    """
+
+    def whole(self, answer: Answer) -> str: ...
 
     def begin(self) -> Iterator[Piece]: ...
 
@@ -56,9 +61,7 @@ class Answering:
         names.demand(asked.model, self.origin.model)
         return Stamp.new(kind, asked, self.solver)
 
-    async def respond(
-        self, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
-    ) -> Response:
+    async def respond(self, asked: Asked, pieces: Pieces) -> Response:
         """Ask the solver when its turn has come; a caller that leaves stops it."""
         wanted = task(asked, self.visit.deadline_ms(asked.surefoot.budget.deadline_ms, DEADLINE))
         await self.visit.enter(wanted)
@@ -77,7 +80,7 @@ class Answering:
         if answered is None:
             return Response(status_code=CLIENT_CLOSED)
         headers |= warning(answered.surefoot.stop_reason)
-        return Response(whole(answered), media_type="application/json", headers=headers)
+        return Response(pieces.whole(answered), media_type="application/json", headers=headers)
 
 
 Answerer = Annotated[Answering, Depends()]

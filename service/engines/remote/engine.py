@@ -62,24 +62,16 @@ def _plain(prompt: Prompt) -> Prompt:
 class RemoteEngine:
     """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
 
-    def __init__(
-        self,
-        url: str,
-        model: str | None,
-        key: str | None,
-        timeout: float,
-        concurrency: int,
-        together: int,
-    ) -> None:
-        self.name = model or ""
+    def __init__(self, server: Server, concurrency: int, together: int) -> None:
+        self.name = server.model
         self.begins_turns = False
         self._kind = ""
         self._in_tokens = False
         self._written = Written()
         self._slots = asyncio.Semaphore(concurrency)
         self._together = together
-        self._server = Server(url, self.name, key, timeout)
-        self._tokenizer = Tokenizer(self._server)
+        self._server = server
+        self._tokenizer = Tokenizer(server)
 
     @classmethod
     async def connect(
@@ -96,7 +88,7 @@ class RemoteEngine:
 
         Raises `EngineUnavailable` if nothing answers there, `EngineError` if it is no engine.
         """
-        engine = cls(url, model, key, timeout, concurrency, together)
+        engine = cls(Server(url, model or "", key, timeout), concurrency, together)
         try:
             cards = (await engine._server.ask("/v1/models")).data
             if not cards:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from service.engines.vllm.core import Core, Plan
-from service.errors import EngineError, StartupError
+from service.engines.vllm.tokenizer import pretrained
+from service.errors import EngineError
 from verifier.pooling import Rows
 from verifier.prms.prm import RUNNER, Prm, Turns
 from verifier.scoring import VerifierError
@@ -36,7 +36,7 @@ class PoolingEngine:
         more = {**prm.arguments, **RUNNER}
         plan = Plan(model, context, CACHE, threads=threads, eager=eager, more=more)
         core = await Core.start(plan)
-        return cls(core, await asyncio.to_thread(_tokenizer, model), Path(model).name)
+        return cls(core, await asyncio.to_thread(pretrained, model), Path(model).name)
 
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         return await asyncio.to_thread(lambda: [self._encoded(text) for text in texts])
@@ -64,10 +64,3 @@ class PoolingEngine:
             yield
         except EngineError as error:
             raise VerifierError(f"{self.name} gave no scores: {error}") from error
-
-
-def _tokenizer(model: str) -> Any:  # noqa: ANN401 - transformers is untyped here
-    try:
-        return import_module("transformers").AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise StartupError(f"{model} has no tokenizer that can be read; see to it.") from error
