@@ -128,7 +128,7 @@ def test_the_page_on_traces_explains_its_settings(name: str) -> None:
 
 
 def test_the_page_on_vllm_names_what_is_set_in_its_environment() -> None:
-    core = (ROOT / "service/engines/core.py").read_text(encoding="utf-8")
+    core = (ROOT / "service/engines/vllm/core.py").read_text(encoding="utf-8")
     for name in re.findall(r'"(VLLM_\w+)"', core):
         assert f"`{name}`" in VLLM, name
 
