@@ -21,7 +21,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import StartupError
 
@@ -35,8 +35,10 @@ TenantId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """It names the tenant in traces and metrics too."""
 
 
-class Entry(BaseModel, extra="forbid", frozen=True):
+class Entry(BaseModel):
     """A part of the file, or all of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Key(Entry):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.engines.base import Role, Sampling, Usage
 from service.events import CandidateFound
@@ -36,8 +36,10 @@ def storable(text: object) -> object:
 Text = Annotated[str, BeforeValidator(storable)]
 
 
-class Value(BaseModel, frozen=True, use_attribute_docstrings=True):
+class Value(BaseModel):
     """A part of the document, or all of it."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class Spent(Value):
