@@ -29,7 +29,7 @@ import uvicorn
 from service.app import create_app
 from service.assembly import size_vllm
 from service.engines.base import Message, Sampling
-from service.engines.vllm.core import CPU_BATCH, CPU_BLOCK, prepare
+from service.engines.vllm.core import CPU_BATCH, CPU_BLOCK, Plan, prepare
 from service.engines.vllm.engine import VllmEngine
 from service.engines.vllm.tokenizer import ChatTokenizer
 from service.settings import Settings
@@ -122,7 +122,7 @@ def through(orders: Connection, model: str) -> None:
     """The service, and beside it what it is asked with."""
 
     async def main() -> None:
-        engine = await VllmEngine.load(model, CONTEXT, cache=CACHE)
+        engine = await VllmEngine.load(Plan(model, CONTEXT, cache=CACHE))
         server = uvicorn.Server(
             uvicorn.Config(create_app(engine, NoVerifier()), port=0, log_level="error")
         )

@@ -65,7 +65,7 @@ def create_app(
         app.state.admission = admission = Admission(settings.concurrency, settings.queue_tokens)
         app.state.quotas = quotas
         app.state.metrics, app.state.spans = measured, spans
-        measured.load.watch(admission)
+        measured.watch(admission)
         if keeper:
             keeper.start()
         try:

@@ -12,7 +12,7 @@ from service.engines.base import Backend
 from service.engines.llamacpp.engine import LlamaCppEngine
 from service.engines.remote.engine import RemoteEngine
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
-from service.engines.vllm.core import CPU_CACHE
+from service.engines.vllm.core import CPU_CACHE, Plan
 from service.engines.vllm.engine import VllmEngine
 from service.engines.vllm.pooling import PoolingEngine
 from service.errors import StartupError
@@ -147,15 +147,15 @@ async def _llamacpp(settings: Settings, file: Path, adapter: Adapter | None) -> 
 
 async def _vllm(settings: Settings, adapter: Adapter | None) -> VllmEngine:
     checkpoint, context, cache = await asyncio.to_thread(size_vllm, settings)
-    return await VllmEngine.load(
+    plan = Plan(
         checkpoint.place,
         context,
-        name=checkpoint.name,
-        cache=cache,
-        share=settings.vllm_share,
-        threads=settings.threads,
-        adapters={adapter.name: adapter.folder} if adapter else None,
+        cache,
+        settings.vllm_share,
+        settings.threads,
+        adapters={adapter.name: adapter.folder} if adapter else {},
     )
+    return await VllmEngine.load(plan, checkpoint.name)
 
 
 async def _pooling(settings: Settings, prm: Prm) -> Pooling:

@@ -43,6 +43,15 @@ class ServiceError(Exception):
     retry_after = 5
     """Seconds until then."""
 
+    def __init_subclass__(
+        cls, *, code: str, status: int = 0, type: str = "", retryable: bool | None = None
+    ) -> None:
+        """What a kind of error does not say of itself it has from its base."""
+        cls.code = code
+        cls.status = status or cls.status
+        cls.type = type or cls.type
+        cls.retryable = cls.retryable if retryable is None else retryable
+
     def __init__(
         self, message: str, param: str | None = None, retry_after: int | None = None
     ) -> None:
@@ -53,142 +62,94 @@ class ServiceError(Exception):
             self.retry_after = retry_after
 
 
-class InvalidRequest(ServiceError):
-    status = 400
-    type = "invalid_request_error"
-    code = "invalid_value"
+class InvalidRequest(
+    ServiceError, status=400, type="invalid_request_error", code="invalid_value"
+): ...
 
 
-class InvalidType(InvalidRequest):
-    code = "invalid_type"
+class InvalidType(InvalidRequest, code="invalid_type"): ...
 
 
-class UnsupportedParameter(InvalidRequest):
-    code = "unsupported_parameter"
+class UnsupportedParameter(InvalidRequest, code="unsupported_parameter"): ...
 
 
-class UnsupportedValue(InvalidRequest):
-    code = "unsupported_value"
+class UnsupportedValue(InvalidRequest, code="unsupported_value"): ...
 
 
-class UnsupportedContent(InvalidRequest):
-    code = "unsupported_content_part"
+class UnsupportedContent(InvalidRequest, code="unsupported_content_part"): ...
 
 
-class ContextLengthExceeded(InvalidRequest):
-    code = "context_length_exceeded"
+class ContextLengthExceeded(InvalidRequest, code="context_length_exceeded"): ...
 
 
-class BudgetTooLarge(InvalidRequest):
-    code = "budget_too_large"
+class BudgetTooLarge(InvalidRequest, code="budget_too_large"): ...
 
 
-class Unauthorized(InvalidRequest):
-    status = 401
-    code = "invalid_api_key"
+class Unauthorized(InvalidRequest, status=401, code="invalid_api_key"): ...
 
 
-class BodyTooSlow(InvalidRequest):
-    status = 408
-    code = "body_too_slow"
-    retryable = True
+class BodyTooSlow(InvalidRequest, status=408, code="body_too_slow", retryable=True): ...
 
 
-class BodyTooLarge(InvalidRequest):
-    status = 413
-    code = "body_too_large"
+class BodyTooLarge(InvalidRequest, status=413, code="body_too_large"): ...
 
 
-class UnsupportedEncoding(InvalidRequest):
-    status = 415
-    code = "unsupported_encoding"
+class UnsupportedEncoding(InvalidRequest, status=415, code="unsupported_encoding"): ...
 
 
-class Misdirected(InvalidRequest):
-    status = 421
-    code = "misdirected"
+class Misdirected(InvalidRequest, status=421, code="misdirected"): ...
 
 
-class HeadersTooLarge(InvalidRequest):
-    status = 431
-    code = "headers_too_large"
+class HeadersTooLarge(InvalidRequest, status=431, code="headers_too_large"): ...
 
 
-class NotFound(InvalidRequest):
-    status = 404
-    code = "not_found"
+class NotFound(InvalidRequest, status=404, code="not_found"): ...
 
 
-class ModelNotFound(NotFound):
-    code = "model_not_found"
+class ModelNotFound(NotFound, code="model_not_found"): ...
 
 
-class RateLimited(ServiceError):
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
-    retryable = True
+class RateLimited(
+    ServiceError, status=429, type="rate_limit_error", code="rate_limit_exceeded", retryable=True
+): ...
 
 
-class Overloaded(RateLimited):
-    code = "engine_overloaded"
+class Overloaded(RateLimited, code="engine_overloaded"): ...
 
 
-class QuotaExhausted(RateLimited):
-    code = "insufficient_quota"
-    retryable = False
+class QuotaExhausted(RateLimited, code="insufficient_quota", retryable=False): ...
 
 
-class ShuttingDown(ServiceError):
-    status = 503
-    code = "shutting_down"
-    retryable = True
+class ShuttingDown(ServiceError, status=503, code="shutting_down", retryable=True): ...
 
 
-class TooManyConnections(ServiceError):
-    status = 503
-    code = "too_many_connections"
-    retryable = True
+class TooManyConnections(ServiceError, status=503, code="too_many_connections", retryable=True): ...
 
 
-class QuotasUnavailable(ServiceError):
-    status = 503
-    type = "store_error"
-    code = "quotas_unavailable"
-    retryable = True
+class QuotasUnavailable(
+    ServiceError, status=503, type="store_error", code="quotas_unavailable", retryable=True
+): ...
 
 
-class EngineError(ServiceError):
-    status = 502
-    type = "engine_error"
-    code = "engine_error"
+class EngineError(ServiceError, status=502, type="engine_error", code="engine_error"): ...
 
 
-class EngineUnavailable(EngineError):
-    status = 503
-    code = "engine_unavailable"
-    retryable = True
+class EngineUnavailable(EngineError, status=503, code="engine_unavailable", retryable=True): ...
 
 
-class VerifierUnavailable(ServiceError):
-    status = 503
-    type = "verifier_error"
-    code = "verifier_unavailable"
-    retryable = True
+class VerifierUnavailable(
+    ServiceError, status=503, type="verifier_error", code="verifier_unavailable", retryable=True
+): ...
 
 
-class TracesUnavailable(ServiceError):
-    status = 503
-    type = "store_error"
-    code = "traces_unavailable"
-    retryable = True
+class TracesUnavailable(
+    ServiceError, status=503, type="store_error", code="traces_unavailable", retryable=True
+): ...
 
 
-class DeadlineExceeded(ServiceError):
-    status = 504
-    type = "timeout_error"
-    code = "deadline_exceeded"
+class DeadlineExceeded(
+    ServiceError, status=504, type="timeout_error", code="deadline_exceeded"
+): ...
 
 
-class StartupError(ServiceError):
-    code = "startup_error"
+class StartupError(ServiceError, code="startup_error"): ...

@@ -36,6 +36,8 @@ TenantId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class Entry(BaseModel):
+    """A part of the file, or all of it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

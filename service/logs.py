@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from traceback import extract_tb
 from typing import TextIO
@@ -64,7 +65,7 @@ def formatter(*, content: bool, plain: bool) -> structlog.stdlib.ProcessorFormat
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.stdlib.ExtraAdder(),
             _identified,
-            Errors(content=content),
+            partial(_explained, content=content),
             *(() if content else (_shortened, _redacted)),
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             ending,
@@ -79,28 +80,24 @@ def _identified(_: object, __: str, event: EventDict) -> EventDict:
     return event
 
 
-class Errors:
-    """Tells an error's kind, its causes and where they were raised; its words where they may."""
+def _explained(_: object, __: str, event: EventDict, *, content: bool) -> EventDict:
+    """Tell an error's kind, its causes and where they were raised; its words where they may be."""
+    raised = event.pop("exc_info", None)
+    error = raised[1] if isinstance(raised, tuple) else raised
+    if isinstance(error, BaseException):
+        event["errors"] = [_told(each, content=content) for each in _causes(error)]
+    return event
 
-    def __init__(self, *, content: bool) -> None:
-        self._content = content
 
-    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
-        raised = event.pop("exc_info", None)
-        error = raised[1] if isinstance(raised, tuple) else raised
-        if isinstance(error, BaseException):
-            event["errors"] = [self._told(each) for each in _causes(error)]
-        return event
-
-    def _told(self, error: BaseException) -> dict[str, object]:
-        places = extract_tb(error.__traceback__)[-PLACES:]
-        told: dict[str, object] = {
-            "kind": type(error).__name__,
-            "at": [f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in places],
-        }
-        if self._content or isinstance(error, ServiceError):
-            told["words"] = str(error)
-        return told
+def _told(error: BaseException, *, content: bool) -> dict[str, object]:
+    places = extract_tb(error.__traceback__)[-PLACES:]
+    told: dict[str, object] = {
+        "kind": type(error).__name__,
+        "at": [f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in places],
+    }
+    if content or isinstance(error, ServiceError):
+        told["words"] = str(error)
+    return told
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -126,11 +126,26 @@ class Solver:
     async def solve(
         self, task: Task, tell: Listener, keep: Keep = unkept, ledger: Ledger | None = None
     ) -> Report:
-        """Raises `ServiceError`; a limit reached is no error while there is a path to return.
+        """One run, kept however it ends.
+
+        Raises `ServiceError`; a limit reached is no error while there is a path to return.
 
         The ledger, if there is one already, is of the task's budget.
         """
-        return await self._solve(task, ledger or Ledger(task.budget), tell, keep)
+        ledger = ledger or Ledger(task.budget)
+        id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
+        record = Record(tell)
+        try:
+            solution = await self._run(id, task.strategy, task.question, ledger, record)
+            seconds, calls = ledger.seconds - began, ledger.since(began)
+            baseline = await self._baseline(id, task, record, ledger)
+        except BaseException as error:
+            seconds, calls = ledger.seconds - began, ledger.since(began)
+            keep(Loss(id, created, task, record, ledger, calls, seconds, error))
+            raise
+        report = Report(id, created, task, record, ledger, calls, seconds, solution, baseline)
+        keep(report)
+        return report
 
     async def answers(
         self,
@@ -162,22 +177,6 @@ class Solver:
         except VerifierError as error:
             raise _unavailable() from error
 
-    async def _solve(self, task: Task, ledger: Ledger, tell: Listener, keep: Keep) -> Report:
-        """One run, kept however it ends."""
-        id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
-        record = Record(tell)
-        try:
-            solution = await self._run(id, task.strategy, task.question, ledger, record)
-            seconds, calls = ledger.seconds - began, ledger.since(began)
-            baseline = await self._baseline(id, task, record, ledger)
-        except BaseException as error:
-            seconds, calls = ledger.seconds - began, ledger.since(began)
-            keep(Loss(id, created, task, record, ledger, calls, seconds, error))
-            raise
-        report = Report(id, created, task, record, ledger, calls, seconds, solution, baseline)
-        keep(report)
-        return report
-
     async def _differing(self, report: Report, n: int) -> Sequence[Report]:
         found = await report.record.differing(report.solution, self.grader) if n > 1 else []
         return [report, *(replace(report, solution=each) for each in found[: n - 1])]
@@ -191,7 +190,7 @@ class Solver:
             question = first.task.question.redrawn(run)
             other = replace(first.task, question=question, baseline="none")
             try:
-                reports.append(await self._solve(other, ledger, tell(run), keep))
+                reports.append(await self.solve(other, tell(run), keep, ledger))
             except ServiceError:  # those there are have been paid for
                 break
         return reports
@@ -286,17 +285,13 @@ def _baseline(
 
 
 def _best(record: Record, limit: Limit) -> Solution:
-    if (solution := record.best(limit)) is None:
-        raise _nothing(limit)
-    return solution
-
-
-def _nothing(limit: Limit) -> ServiceError:
+    if solution := record.best(limit):
+        return solution
     if limit == "shutdown":
-        return ShuttingDown("The service is shutting down; try again in a moment, or elsewhere.")
+        raise ShuttingDown("The service is shutting down; try again in a moment, or elsewhere.")
     if limit == "deadline":
-        return DeadlineExceeded("The deadline passed before a word was written; raise deadline_ms.")
-    return InvalidRequest(
+        raise DeadlineExceeded("The deadline passed before a word was written; raise deadline_ms.")
+    raise InvalidRequest(
         "The compute budget is smaller than the question and one token; raise it.",
         "budget.max_compute_tokens",
     )

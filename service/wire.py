@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from service.strategies import STRATEGIES, AnyStrategy
 from service.text import is_readable
@@ -38,16 +38,7 @@ Text = Annotated[
     AfterValidator(_readable),
     AfterValidator(_spoken),
 ]
-StrategyName = Literal[
-    "stepco",
-    "adaptive",
-    "best_of_n",
-    "self_consistency",
-    "beam_search",
-    "dvts",
-    "particle_filter",
-    "single",
-]
+StrategyName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(STRATEGIES)})]
 Chosen = Annotated[
     AnyStrategy, Field(discriminator="name", json_schema_extra={"required": ["name"]})
 ]
@@ -60,13 +51,15 @@ BaselineKind = Literal["none", "estimate", "measure"]
 
 
 class Shape(BaseModel):
+    """What callers say: as it is written here, and no more."""
+
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-class Reply(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class Reply(BaseModel, use_attribute_docstrings=True):
+    """What is said to callers."""
 
 
 class SamplingShape(Shape):

@@ -5,7 +5,6 @@ each beginning with the one before it, so with a prefix cache a path costs littl
 prefill. What the model is shown is a `Layout`; a trained adapter and a prompt are two of them.
 """
 
-import asyncio
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Protocol
 from verifier import steps
 from verifier.calibration import Calibration
 from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.together import together
 
 Pair = tuple[str, str]
 """A token that says yes and one that says no."""
@@ -108,12 +108,7 @@ class Readout:
         self._pairs = list(dict.fromkeys((layout.correct, layout.value)))
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                verdicts = [group.create_task(self._score(chain, meter)) for chain in chains]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [verdict.result() for verdict in verdicts]
+        return await together(self._score(chain, meter) for chain in chains)
 
     async def measure(self, chains: Sequence[Chain]) -> list[int]:
         """Every query from scratch, and the token read: what it costs with nothing cached."""

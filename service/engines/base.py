@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from service.errors import EngineError
 from service.text import readable
 from verifier.readout import Query
 
@@ -213,6 +214,13 @@ def numbers(tokens: Iterable[tuple[str, float]]) -> Numbers:
         if log < ROUNDING and any(map(str.isdigit, token)):
             found.append((end, math.exp(min(log, 0.0))))
     return tuple(found)
+
+
+def single(word: str, tokens: Sequence[int], model: str) -> int:
+    """The one token that is this word; raises `EngineError` if the model spells it in several."""
+    if len(tokens) != 1:
+        raise EngineError(f"{word!r} is no single token of {model}; choose another.")
+    return tokens[0]
 
 
 def at(sampling: Sampling, index: int) -> Sampling:

@@ -26,6 +26,7 @@ from service.engines.base import (
     unwatched,
 )
 from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.together import together
 
 Script = Callable[[Prompt, random.Random], str]
 """What follows a prompt's prefix, drawn with the generator given."""
@@ -55,14 +56,10 @@ class ScriptedEngine:
     ) -> list[Completion]:
         if len(prompts) == 1:  # without the price of a task group
             return [await self._complete(prompts[0], sampling, watch, 0, shared=False)]
-        async with asyncio.TaskGroup() as group:
-            running = [
-                group.create_task(
-                    self._complete(prompt, sampling, watch, i, shared=prompt in prompts[:i])
-                )
-                for i, prompt in enumerate(prompts)
-            ]
-        return [task.result() for task in running]
+        return await together(
+            self._complete(prompt, sampling, watch, i, shared=prompt in prompts[:i])
+            for i, prompt in enumerate(prompts)
+        )
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
         return [_count(prompt) for prompt in prompts]

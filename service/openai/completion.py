@@ -77,11 +77,14 @@ def _reasoning(text: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Chunks:
-    """The chunks of one completion, in the order in which they may be sent."""
+    """One completion: whole, or its chunks in the order in which they may be sent."""
 
     stamp: Stamp
     asked: ChatRequest
     _begun: set[int] = field(default_factory=set)
+
+    def whole(self, answer: Answer) -> str:
+        return completion(answer, self.stamp, self.asked).model_dump_json(exclude_unset=True)
 
     def begin(self) -> Iterator[Piece]:
         yield from self._role(0)

@@ -8,12 +8,12 @@ server or a template: whoever sends one would get something else than was asked 
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -79,12 +79,8 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
 
 
-class Lenient(BaseModel):
+class Lenient(Shape, extra="ignore"):
     """What others' clients add to it is passed over."""
-
-    model_config = ConfigDict(
-        extra="ignore", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Part(Lenient):
@@ -145,12 +141,8 @@ class PlainFormat(Lenient):
     type: Literal["text"]
 
 
-class Asked(BaseModel):
+class Asked(Shape, extra="allow"):
     """What the chat completions and the responses API have in common."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     turns_param: ClassVar[str]
     """The field that holds the conversation."""
@@ -181,13 +173,14 @@ class Asked(BaseModel):
     moderation: Refused = None
 
     @property
+    @abstractmethod
     def turns(self) -> tuple[Message, ...]:
-        raise NotImplementedError
+        """The conversation."""
 
     @property
+    @abstractmethod
     def most_tokens(self) -> int | None:
         """The limit on generated tokens, under the name that the API has for it."""
-        raise NotImplementedError
 
     @property
     def choices(self) -> int:

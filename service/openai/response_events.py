@@ -24,11 +24,14 @@ Item = ReasoningItem | MessageItem
 
 @dataclass(slots=True)
 class ResponseEvents:
-    """Numbered, in the order in which they may be sent."""
+    """One response: whole, or its events, numbered, in the order in which they may be sent."""
 
     stamp: Stamp
     asked: ResponsesRequest
     _sent: int = 0
+
+    def whole(self, answer: Answer) -> str:
+        return response(self.stamp, self.asked, ended(answer), answer).model_dump_json()
 
     def begin(self) -> Iterator[Event]:
         begun = response(self.stamp, self.asked, "in_progress")

@@ -1,7 +1,7 @@
 """What the routes of OpenAI's API do alike: answer whole, or in pieces as the answer is made."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -18,14 +18,20 @@ from service.routes.entrance import Visiting
 from service.routes.failures import envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.losses import warning
-from service.routes.sse import CLIENT_CLOSED, LINE, PING, Done, told, while_connected
+from service.routes.sse import LINE, PING, Done, told, while_connected
 from service.solver import Solver
+from service.telemetry.exchange import CLIENT_CLOSED
 
 DEADLINE = "surefoot.budget.deadline_ms"
 
 
 class Pieces(Protocol):
-    """An answer in the pieces of one API; what has a `type` is an event of that name."""
+    """An answer as one API tells it, whole or in pieces.
+
+    A piece that has a `type` is an event of that name.
+    """
+
+    def whole(self, answer: Answer) -> str: ...
 
     def begin(self) -> Iterator[Piece]: ...
 
@@ -55,9 +61,7 @@ class Answering:
         names.demand(asked.model, self.origin.model)
         return Stamp.new(kind, asked, self.solver)
 
-    async def respond(
-        self, asked: Asked, pieces: Pieces, whole: Callable[[Answer], str]
-    ) -> Response:
+    async def respond(self, asked: Asked, pieces: Pieces) -> Response:
         """Ask the solver when its turn has come; a caller that leaves stops it."""
         wanted = task(asked, self.visit.deadline_ms(asked.surefoot.budget.deadline_ms, DEADLINE))
         await self.visit.enter(wanted)
@@ -76,7 +80,7 @@ class Answering:
         if answered is None:
             return Response(status_code=CLIENT_CLOSED)
         headers |= warning(answered.surefoot.stop_reason)
-        return Response(whole(answered), media_type="application/json", headers=headers)
+        return Response(pieces.whole(answered), media_type="application/json", headers=headers)
 
 
 Answerer = Annotated[Answering, Depends()]

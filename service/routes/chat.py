@@ -3,8 +3,7 @@
 from fastapi import APIRouter, Response
 
 from service.errors import ModelNotFound
-from service.openai.answer import Answer
-from service.openai.completion import ChatCompletion, Chunks, completion
+from service.openai.completion import ChatCompletion, Chunks
 from service.openai.request import ChatRequest
 from service.routes.answering import Answerer
 from service.routes.document import answered
@@ -22,9 +21,4 @@ router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
 )
 async def chat(body: ChatRequest, answerer: Answerer) -> Response:
     """Answer a conversation, whole or, with `stream`, in chunks as it is reasoned out."""
-    stamp = answerer.stamp("chatcmpl-", body)
-
-    def whole(answer: Answer) -> str:
-        return completion(answer, stamp, body).model_dump_json(exclude_unset=True)
-
-    return await answerer.respond(body, Chunks(stamp, body), whole)
+    return await answerer.respond(body, Chunks(answerer.stamp("chatcmpl-", body), body))

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -38,6 +37,7 @@ from service.errors import (
 )
 from service.routes.ids import HEADER
 from service.telemetry.exchange import exchange
+from service.wire import Reply
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,8 @@ RETRY_AFTER = {
 PLAIN = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
-class Problem(BaseModel):
+class Problem(Reply):
     """What went wrong, and what to do."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     message: str
     """One sentence for a person; it never holds what the caller sent."""
@@ -109,7 +107,7 @@ class Problem(BaseModel):
     """What a program tells failures apart by."""
 
 
-class Failed(BaseModel):
+class Failed(Reply):
     """Every response that is no success."""
 
     error: Problem

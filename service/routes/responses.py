@@ -3,9 +3,8 @@
 from fastapi import APIRouter, Response
 
 from service.errors import ModelNotFound
-from service.openai.answer import Answer
 from service.openai.response_events import ResponseEvents
-from service.openai.responses import ResponseObject, ResponsesRequest, ended, response
+from service.openai.responses import ResponseObject, ResponsesRequest
 from service.routes.answering import Answerer
 from service.routes.document import answered
 from service.routes.entrance import SolvingRoute
@@ -22,9 +21,4 @@ router = APIRouter(prefix="/v1", tags=["openai"], route_class=SolvingRoute)
 )
 async def responses(body: ResponsesRequest, answerer: Answerer) -> Response:
     """Answer an input, whole or, with `stream`, in events as it is reasoned out."""
-    stamp = answerer.stamp("resp_", body)
-
-    def whole(answer: Answer) -> str:
-        return response(stamp, body, ended(answer), answer).model_dump_json()
-
-    return await answerer.respond(body, ResponseEvents(stamp, body), whole)
+    return await answerer.respond(body, ResponseEvents(answerer.stamp("resp_", body), body))

@@ -16,8 +16,9 @@ from service.routes.failures import SOLVING, documented, envelope
 from service.routes.keeping import CameBy, Keeping
 from service.routes.losses import warning
 from service.routes.shapes import SolveRequest, SolveResponse, response
-from service.routes.sse import CLIENT_CLOSED, LINE, PING, Done, told, while_connected
+from service.routes.sse import LINE, PING, Done, told, while_connected
 from service.solver import Solver
+from service.telemetry.exchange import CLIENT_CLOSED
 
 router = APIRouter(tags=["solve"], route_class=SolvingRoute)
 

@@ -14,7 +14,6 @@ E = TypeVar("E")
 
 LINE = "\n"  # ends lines as OpenAI's own streams do; some clients know no other end
 PING = 15  # seconds between keep-alive comments
-CLIENT_CLOSED = 499  # nobody reads it; the access log does
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from service.errors import InvalidRequest, NotFound, TracesUnavailable
 from service.routes.failures import documented
 from service.routes.keeping import Kept, Tenant
 from service.traces.store import ID, PLACE, Filter, Place
 from service.traces.trace import Outcome, Summary, Trace
+from service.wire import Reply
 
 router = APIRouter(prefix="/v1/traces", tags=["traces"])
 
@@ -35,10 +36,8 @@ JSONL = "application/jsonl"
 TraceId = Annotated[str, PathParameter(json_schema_extra={"pattern": f"^{ID.pattern}$"})]
 
 
-class Wanted(BaseModel):
+class Wanted(BaseModel, extra="forbid", use_attribute_docstrings=True):
     """Which traces."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     strategy: str | None = Field(default=None, pattern="^[a-z_]{1,64}$")
     outcome: Outcome | None = None
@@ -57,9 +56,7 @@ class Paged(Wanted):
     """The `next_cursor` of the page before."""
 
 
-class Page(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
+class Page(Reply):
     data: list[Summary]
     next_cursor: str | None
     """Of the page that follows; null on the last."""

@@ -1,5 +1,7 @@
 """Ways to spend tokens on one question, by name."""
 
+from typing import get_args
+
 from service.strategies.adaptive import Adaptive
 from service.strategies.beam_search import BeamSearch
 from service.strategies.best_of_n import BestOfN
@@ -23,16 +25,7 @@ __all__ = [
 ]
 
 AnyStrategy = (
-    Single | SelfConsistency | BestOfN | StepCo | Adaptive | BeamSearch | DVTS | ParticleFilter
+    StepCo | Adaptive | BestOfN | SelfConsistency | BeamSearch | DVTS | ParticleFilter | Single
 )
 
-STRATEGIES: dict[str, type[AnyStrategy]] = {
-    "stepco": StepCo,
-    "adaptive": Adaptive,
-    "best_of_n": BestOfN,
-    "self_consistency": SelfConsistency,
-    "beam_search": BeamSearch,
-    "dvts": DVTS,
-    "particle_filter": ParticleFilter,
-    "single": Single,
-}
+STRATEGIES: dict[str, type[AnyStrategy]] = {kind.name: kind for kind in get_args(AnyStrategy)}

@@ -7,26 +7,20 @@ written on `width` times each. What is whole leaves its place in the beam to no 
 from collections.abc import Sequence
 from typing import Literal
 
-from service.solution import Path, Solution
+from service.solution import Path
 from service.strategies.attempt import Attempt
-from service.strategies.base import Samples, Threshold, knobs
-from service.strategies.stepping import Steps, Width, grows, search, value
+from service.strategies.base import knobs
+from service.strategies.stepping import Search, Width, grows, value
 
 
 @knobs
-class BeamSearch:
+class BeamSearch(Search):
     """`score` is the confidence in the answer that most of the whole paths share."""
 
     name: Literal["beam_search"] = "beam_search"
-    n: Samples = 8
     width: Width = 4
-    max_steps: Steps = 16
-    threshold: Threshold = None
 
-    async def solve(self, attempt: Attempt) -> Solution:
-        return await search(attempt, self.n, self.max_steps, self.threshold, self._survivors)
-
-    def _survivors(self, living: Sequence[Path]) -> list[Path]:
+    def survivors(self, living: Sequence[Path], attempt: Attempt) -> list[Path]:
         whole = [path for path in living if not grows(path)]
         growing = sorted(filter(grows, living), key=value, reverse=True)
         room = max(0, self.n - len(whole))

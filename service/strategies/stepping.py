@@ -7,7 +7,8 @@ sampled, and vote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -17,34 +18,51 @@ from service import events
 from service.solution import Path, Solution, best
 from service.strategies.attempt import Attempt, Doubt, Fork, Manner
 from service.strategies.ballot import Ballot
+from service.strategies.base import Samples, Threshold, knobs
 
 Steps = Annotated[int, Field(strict=True, ge=1, le=64, description="Steps of a path at the most.")]
 Width = Annotated[
     int, Field(strict=True, ge=1, le=64, description="Next steps that are sampled from one path.")
 ]
-Survivors = Callable[[Sequence[Path]], Sequence[Path]]
-"""Of the paths there are, those that live on. One that grows is written on each time that it is
-named; one that is whole has a vote each time."""
 
 STEP = Manner(step=True)
 
 
-async def search(
-    attempt: Attempt, n: int, max_steps: int, threshold: float | None, survivors: Survivors
-) -> Solution:
-    """Draw n first steps, and grow what survives, until all that lives is whole."""
-    doubt: Doubt = partial(Path.first_weak, threshold=attempt.bar(threshold).correct)
-    living = await attempt.verify(await attempt.draft(n, manner=STEP), doubt)
-    if not attempt.stepwise:
-        attempt.tell(events.Warned("Whole paths were sampled: they cannot be written by the step."))
-    for round in range(1, max_steps if attempt.stepwise else 1):
-        living = list(survivors(living))
-        forks = [Fork(path, len(path.steps)) for path in living if grows(path)]
-        if not forks:
-            break
-        written = await attempt.verify(await attempt.revise(forks, round, manner=STEP), doubt)
-        living = [path for path in living if not grows(path)] + written
-    return await _elected(living, attempt, doubt)
+@knobs
+class Search(ABC):
+    """Draws first steps, and grows what survives, until all that lives is whole."""
+
+    n: Samples = 8
+    max_steps: Steps = 16
+    threshold: Threshold = None
+
+    @property
+    def first_steps(self) -> int:
+        """How many are drawn."""
+        return self.n
+
+    @abstractmethod
+    def survivors(self, living: Sequence[Path], attempt: Attempt) -> Sequence[Path]:
+        """Of the paths there are, those that live on.
+
+        One that grows is written on each time that it is named; one that is whole has a vote each
+        time.
+        """
+
+    async def solve(self, attempt: Attempt) -> Solution:
+        doubt: Doubt = partial(Path.first_weak, threshold=attempt.bar(self.threshold).correct)
+        living = await attempt.verify(await attempt.draft(self.first_steps, manner=STEP), doubt)
+        if not attempt.stepwise:
+            why = "Whole paths were sampled: they cannot be written by the step."
+            attempt.tell(events.Warned(why))
+        for round in range(1, self.max_steps if attempt.stepwise else 1):
+            living = list(self.survivors(living, attempt))
+            forks = [Fork(path, len(path.steps)) for path in living if grows(path)]
+            if not forks:
+                break
+            written = await attempt.verify(await attempt.revise(forks, round, manner=STEP), doubt)
+            living = [path for path in living if not grows(path)] + written
+        return await _elected(living, attempt, doubt)
 
 
 def grows(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from service.engines.base import Backend, Counting, Usage
 from service.ledger import Ledger
 from service.solver import Loss, Report
-from verifier.scoring import Cost
+from service.traces.trace import Spent
 
 
 class Drift:
@@ -39,9 +39,8 @@ class Drift:
 
 
 def _difference(ledger: Ledger) -> int:
-    policy = sum((call.policy for call in ledger.calls), Usage())
-    verifier = sum((call.verifier for call in ledger.calls), Cost())
-    return _size(ledger.policy - policy) + abs(ledger.verifier.tokens - verifier.tokens)
+    told = Spent.of(ledger.calls)
+    return _size(ledger.policy - told.policy) + abs(ledger.verifier.tokens - told.verifier.tokens)
 
 
 def _size(gap: Usage) -> int:

@@ -6,21 +6,18 @@ import time
 from asyncio import CancelledError
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from service.errors import ServiceError
+from service.errors import Overloaded, QuotaExhausted, RateLimited, ServiceError, ShuttingDown
 from service.solver import Loss, Report
 
 Outcome = Literal["answered", "refused", "rejected", "failed", "cancelled"]
 """`refused`: the request was at fault; `rejected`: it was one too many; `failed`: we were."""
 
-Rejection = Literal[
-    "engine_overloaded", "rate_limit_exceeded", "insufficient_quota", "shutting_down"
-]
+REJECTIONS = tuple(kind.code for kind in (Overloaded, RateLimited, QuotaExhausted, ShuttingDown))
 """Codes of errors that say: not now."""
 
-REJECTIONS: tuple[Rejection, ...] = get_args(Rejection)
-CLIENT_CLOSED = 499
+CLIENT_CLOSED = 499  # nobody reads it; the access log does
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ template, never by what the caller wrote; what is no route of ours is "other".
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -26,32 +27,24 @@ class Requests:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("route", "algorithm")
+        seconds = partial(Histogram, labelnames=labels, buckets=SECONDS, registry=registry)
         self._total = Counter(
             "surefoot_requests_total",
             "Requests that are over, by route, strategy and what came of them.",
             (*labels, "outcome"),
             registry=registry,
         )
-        self._duration = Histogram(
+        self._duration = seconds(
             "surefoot_request_duration_seconds",
             "From a request to the last byte of its response.",
-            labels,
-            buckets=SECONDS,
-            registry=registry,
         )
-        self._first_byte = Histogram(
+        self._first_byte = seconds(
             "surefoot_time_to_first_byte_seconds",
             "From a request to the first byte of its response's body.",
-            labels,
-            buckets=SECONDS,
-            registry=registry,
         )
-        self._answer = Histogram(
+        self._answer = seconds(
             "surefoot_time_to_first_answer_token_seconds",
             "From a request to the choice of its answer, before which no token of it is sent.",
-            labels,
-            buckets=SECONDS,
-            registry=registry,
         )
         self._rejections = Counter(
             "surefoot_rejections_total",

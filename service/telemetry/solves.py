@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service import events
-from service.engines.base import Usage
 from service.ledger import Limit
 from service.record import Record
 from service.solver import Loss, Report
 from service.telemetry.drift import Drift
-from verifier.scoring import Cost
+from service.traces.trace import Spent
 
 Kind = Literal["prompt", "cached", "draft", "sample", "revise", "wasted", "baseline", "verify"]
 Phase = Literal["waiting", "drafting", "verifying", "revising", "choosing"]
@@ -43,60 +43,45 @@ class Solves:
         self._seen(run.record)
 
     def _count(self, registry: CollectorRegistry) -> None:
-        self._total = Counter(
+        counter = partial(Counter, registry=registry)
+        self._total = counter(
             "surefoot_solves_total",
             "Solves that are over, by strategy and why they ended: a stop reason, or failed, or "
             "cancelled.",
             ("algorithm", "outcome"),
-            registry=registry,
         )
-        tokens = Counter(
-            "surefoot_tokens_total", "Tokens by what they were for.", ("kind",), registry=registry
-        )
+        tokens = counter("surefoot_tokens_total", "Tokens by what they were for.", ("kind",))
         self._tokens = {kind: tokens.labels(kind) for kind in get_args(Kind)}
-        self._tenant_tokens = Counter(
+        self._tenant_tokens = counter(
             "surefoot_tenant_tokens_total",
             "Tokens computed for each tenant: prompt - cached + completion + verifier.",
             ("tenant",),
-            registry=registry,
         )
-        stops = Counter(
-            "surefoot_budget_stops_total",
-            "Solves that a limit ended.",
-            ("reason",),
-            registry=registry,
-        )
+        stops = counter("surefoot_budget_stops_total", "Solves that a limit ended.", ("reason",))
         self._stops = {limit: stops.labels(limit) for limit in get_args(Limit)}
-        self._revisions = Counter(
-            "surefoot_revisions_total", "Paths that were written anew.", registry=registry
-        )
-        left = Counter(
+        self._revisions = counter("surefoot_revisions_total", "Paths that were written anew.")
+        left = counter(
             "surefoot_cancellations_total",
             "Solves whose caller left, by what was going on.",
             ("phase",),
-            registry=registry,
         )
         self._cancellations = {phase: left.labels(phase) for phase in get_args(Phase)}
 
     def _measure(self, registry: CollectorRegistry) -> None:
-        self._utilization = Histogram(
+        histogram = partial(Histogram, registry=registry)
+        self._utilization = histogram(
             "surefoot_budget_utilization_ratio",
             "Share of max_tokens that was generated.",
             buckets=SHARES,
-            registry=registry,
         )
-        self._steps = Histogram(
-            "surefoot_steps_per_solve",
-            "Steps of the path that was returned.",
-            buckets=STEPS,
-            registry=registry,
+        self._steps = histogram(
+            "surefoot_steps_per_solve", "Steps of the path that was returned.", buckets=STEPS
         )
-        scores = Histogram(
+        scores = histogram(
             "surefoot_verifier_score",
             "The verifier's scores of fresh steps.",
             ("readout",),
             buckets=SHARES,
-            registry=registry,
         )
         self._correct, self._value = scores.labels("correct"), scores.labels("value")
 
@@ -140,19 +125,17 @@ class Solves:
 
 def _kinds(run: Report | Loss) -> Iterator[tuple[Kind, int]]:
     """The run's tokens, each once; what was generated and stands in no path was wasted."""
-    own = sum((call.policy for call in run.calls), Usage())
-    beside = sum((call.policy for call in run.record.beside), Usage())
-    verifier = sum((call.verifier for call in (*run.calls, *run.record.beside)), Cost())
+    own, beside = Spent.of(run.calls), Spent.of(run.record.beside)
     drafted = sum(round.tokens for number, round in run.record.rounds.items() if number == 0)
     revised = sum(round.tokens for number, round in run.record.rounds.items() if number > 0)
-    all_usage = own + beside
-    yield "prompt", all_usage.prompt - all_usage.cached
-    yield "cached", all_usage.cached
+    policy = own.policy + beside.policy
+    yield "prompt", policy.prompt - policy.cached
+    yield "cached", policy.cached
     yield "sample" if len(run.record.drafts) > 1 else "draft", drafted
     yield "revise", revised
-    yield "wasted", max(0, own.completion - drafted - revised)
-    yield "baseline", beside.completion
-    yield "verify", verifier.tokens
+    yield "wasted", max(0, own.policy.completion - drafted - revised)
+    yield "baseline", beside.policy.completion
+    yield "verify", (own.verifier + beside.verifier).tokens
 
 
 def _phase(latest: events.Event | None) -> Phase:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.engines.base import Role, Sampling, Usage
+from service.events import CandidateFound
 from service.ledger import Budget, Call
 from service.record import Round
 from service.solution import Place, StopReason
@@ -36,6 +37,8 @@ Text = Annotated[str, BeforeValidator(storable)]
 
 
 class Value(BaseModel):
+    """A part of the document, or all of it."""
+
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
@@ -100,14 +103,6 @@ class KeptPath(Value):
     """Whether it was written no further than a step that failed."""
 
 
-class Candidate(Value):
-    sample: int
-    answer: Text | None
-    score: float | None
-    tokens: int
-    round: int = 0
-
-
 class Failure(Value):
     code: str
     message: str
@@ -150,7 +145,7 @@ class Trace(Value):
     """The verifier's own, where the strategy's is null."""
     rounds: tuple[Round, ...]
     paths: tuple[KeptPath, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateFound, ...]
     chosen: int | None
     """Index of the path that was returned."""
     answer: Text | None
@@ -184,7 +179,7 @@ class Trace(Value):
             "content": False,
             "messages": tuple(turn.model_copy(update={"content": None}) for turn in self.messages),
             "paths": paths,
-            "candidates": tuple(c.model_copy(update={"answer": None}) for c in self.candidates),
+            "candidates": tuple(replace(found, answer=None) for found in self.candidates),
             "answer": None,
             "baseline": self.baseline and replace(self.baseline, answer=None),
             "sampling": replace(self.sampling, stop=()),

@@ -8,7 +8,7 @@ from typing import Any
 from service.errors import ServiceError
 from service.record import Find, Record
 from service.solver import Loss, Report
-from service.traces.trace import Candidate, Failure, KeptPath, KeptStep, Origin, Spent, Trace, Turn
+from service.traces.trace import Failure, KeptPath, KeptStep, Origin, Spent, Trace, Turn
 from verifier.answers import normal
 from verifier.scoring import Cost
 
@@ -30,7 +30,7 @@ def traced(run: Report | Loss, origin: Origin) -> Trace:
         budget=run.task.budget,
         rounds=tuple(record.rounds.values()),
         paths=_paths(record.finds),
-        candidates=tuple(Candidate(**asdict(found)) for found in record.candidates),
+        candidates=tuple(record.candidates),
         warnings=tuple(record.warnings),
         usage=Spent.of(run.calls),
         calls=tuple(run.calls),
@@ -41,8 +41,7 @@ def traced(run: Report | Loss, origin: Origin) -> Trace:
 
 def _solved(report: Report, record: Record) -> dict[str, Any]:
     solution = report.solution
-    places = [(find.path.sample, find.path.round) for find in record.finds]
-    place = (solution.path.sample, solution.path.round)
+    places, place = [find.path.place for find in record.finds], solution.path.place
     return {
         "outcome": "solved",
         "error": None,

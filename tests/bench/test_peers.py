@@ -25,6 +25,7 @@ from bench.peers.table import as_json, document
 from bench.questions import Item
 from service.app import create_app
 from service.engines.remote.engine import RemoteEngine
+from service.engines.remote.server import Server
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
 from service.errors import StartupError
 
@@ -43,7 +44,8 @@ def metered() -> Iterator[tuple[ScriptedEngine, str, Meter]]:
 @contextmanager
 def ours(engine: str) -> Iterator[str]:
     """Our service before the metered engine, its verifier scripted."""
-    remote = RemoteEngine(engine, "scripted", key=None, timeout=30, concurrency=8, together=16)
+    server = Server(engine, "scripted", key=None, timeout=30)
+    remote = RemoteEngine(server, concurrency=8, together=16)
     with running(create_app(remote, ArithmeticVerifier(), None)) as url:
         yield url
 

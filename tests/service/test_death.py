@@ -15,6 +15,7 @@ import pytest
 from staging import KEEPS_NONE, service, serving
 
 from service.engines.remote.engine import RemoteEngine
+from service.engines.remote.server import Server
 from service.engines.scripted import ArithmeticVerifier
 
 SUM = "What is 3 and 4 and 5 and 6?"
@@ -46,7 +47,8 @@ def ask(client: httpx2.Client, **body: Any) -> httpx2.Response:
 
 
 def connected(port: str) -> RemoteEngine:
-    return RemoteEngine(f"http://127.0.0.1:{port}", "surefoot-single", None, 60, 8, together=16)
+    server = Server(f"http://127.0.0.1:{port}", "surefoot-single", None, 60)
+    return RemoteEngine(server, 8, together=16)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])

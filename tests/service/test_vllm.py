@@ -55,10 +55,11 @@ class Bench:
     """One engine and the loop that it lives on."""
 
     def __init__(self, folder: Path) -> None:
+        from service.engines.vllm.core import Plan
         from service.engines.vllm.engine import VllmEngine
 
         self.runner = asyncio.Runner()
-        loading = VllmEngine.load(str(folder), CONTEXT, cache=0.5, eager=True)
+        loading = VllmEngine.load(Plan(str(folder), CONTEXT, cache=0.5, eager=True))
         self.engine: VllmEngine = self.run(loading)
 
     def run(self, work: Awaitable[T]) -> T:

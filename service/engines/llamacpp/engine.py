@@ -11,8 +11,7 @@ those were, so they are not claimed.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from service.engines.llamacpp.tokenizer import Tokenizer
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, Meter, VerifierError, unmetered
+from verifier.together import together
 
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
 
@@ -53,15 +53,15 @@ class LlamaCppEngine:
         equal: dict[Prompt, list[int]] = {}
         for index, prompt in enumerate(prompts):
             equal.setdefault(prompt, []).append(index)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for prompt, members in equal.items():
-                    for start in range(0, len(members), SLOTS):
-                        drawn = members[start : start + SLOTS]
-                        samples = [Sample(told[i], shares_prefill=i != drawn[0]) for i in drawn]
-                        group.create_task(self._draw(prompt, base.at(sampling, drawn[0]), samples))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+
+        def calls() -> Iterator[Coroutine[Any, Any, None]]:
+            for prompt, members in equal.items():
+                for start in range(0, len(members), SLOTS):
+                    drawn = members[start : start + SLOTS]
+                    samples = [Sample(told[i], shares_prefill=i != drawn[0]) for i in drawn]
+                    yield self._draw(prompt, base.at(sampling, drawn[0]), samples)
+
+        await together(calls())
         return [each.completed() for each in told]
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:

@@ -11,9 +11,8 @@ import secrets
 from collections.abc import Sequence
 from itertools import pairwise
 
-from service.engines.base import Prompt
+from service.engines.base import Prompt, single
 from service.engines.llamacpp.server import Server
-from service.errors import EngineError
 
 END = -1  # between the tokens of two prompts
 
@@ -66,9 +65,5 @@ class Tokenizer:
 
     async def word(self, word: str) -> int:
         if word not in self._words:
-            tokens = await self.tokenize([word])
-            if len(tokens) != 1:
-                name = self._server.name
-                raise EngineError(f"{word!r} is no single token of {name}; choose another.")
-            self._words[word] = tokens[0]
+            self._words[word] = single(word, await self.tokenize([word]), self._server.name)
         return self._words[word]

@@ -11,11 +11,11 @@ ignore `max_tokens`.
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx2
 
@@ -31,8 +31,7 @@ from verifier.prms.prm import Turns
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, Meter, VerifierError, unmetered
 from verifier.steps import neutralise
-
-T = TypeVar("T")
+from verifier.together import together
 
 _BEGIN_TURNS = ("vllm", "sglang", "llamacpp")  # what these call themselves in a list of models
 _FINISH: dict[str | None, base.Finish] = {"stop": "stop", "length": "length"}
@@ -60,37 +59,19 @@ def _plain(prompt: Prompt) -> Prompt:
     return replace(prompt, messages=messages, prefix=neutralise(prompt.prefix))
 
 
-async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All at once; the first failure cancels the others and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures.exceptions[0].__cause__
-    return [task.result() for task in tasks]
-
-
 class RemoteEngine:
     """A backend. `connect` makes one: it asks the server what there is to know beside its URL."""
 
-    def __init__(
-        self,
-        url: str,
-        model: str | None,
-        key: str | None,
-        timeout: float,
-        concurrency: int,
-        together: int,
-    ) -> None:
-        self.name = model or ""
+    def __init__(self, server: Server, concurrency: int, together: int) -> None:
+        self.name = server.model
         self.begins_turns = False
         self._kind = ""
         self._in_tokens = False
         self._written = Written()
         self._slots = asyncio.Semaphore(concurrency)
         self._together = together
-        self._server = Server(url, self.name, key, timeout)
-        self._tokenizer = Tokenizer(self._server)
+        self._server = server
+        self._tokenizer = Tokenizer(server)
 
     @classmethod
     async def connect(
@@ -107,7 +88,7 @@ class RemoteEngine:
 
         Raises `EngineUnavailable` if nothing answers there, `EngineError` if it is no engine.
         """
-        engine = cls(url, model, key, timeout, concurrency, together)
+        engine = cls(Server(url, model or "", key, timeout), concurrency, together)
         try:
             cards = (await engine._server.ask("/v1/models")).data
             if not cards:
@@ -141,7 +122,7 @@ class RemoteEngine:
                 losses.append(e)
                 return told.complete("failed")
 
-        completions = await _together(sample(*pair) for pair in enumerate(prompts))
+        completions = await together(sample(*pair) for pair in enumerate(prompts))
         if losses and len(losses) == len(prompts):
             raise self._server.failure(losses[0]) from losses[0]
         return completions
@@ -173,7 +154,7 @@ class RemoteEngine:
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         """Tokens by the server's own tokeniser, a conversation's by its chat template."""
         with self._for_a_verifier("tokenised nothing"):
-            return await _together(self._tokenizer.encode(text) for text in texts)
+            return await together(self._tokenizer.encode(text) for text in texts)
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
         """What vLLM's pooling runner says of each, all in one request."""

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from service.engines.base import Message
+from service.engines.base import Message, single
 from service.engines.remote.server import Server
 from service.errors import EngineError
 from verifier.prms.prm import Turns
@@ -51,9 +51,5 @@ class Tokenizer:
     async def word(self, word: str) -> int:
         """The one token that is this word."""
         if word not in self._words:
-            tokens = await self.text(word)
-            if len(tokens) != 1:
-                name = self._server.model
-                raise EngineError(f"{word!r} is no single token of {name}; choose another.")
-            self._words[word] = tokens[0]
+            self._words[word] = single(word, await self.text(word), self._server.model)
         return self._words[word]

@@ -56,7 +56,7 @@ class Plan:
     share: float = 0.9
     threads: int = 0
     eager: bool = False
-    adapters: Mapping[str, Path] | None = None
+    adapters: Mapping[str, Path] = field(default_factory=dict)
     more: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -100,15 +100,29 @@ class Core:
         by then is heard first. Raises `EngineError`.
         """
         self.demand()
+        llm, finished, welcome, ending = self._llm, False, True, "abort"
         with _translated():
-            return await self._follow(
-                self._llm,
-                self._tokens(tokens, cache_salt=salt or None),
-                self._native.SamplingParams(**params, output_kind=self._kind, skip_clone=True),
-                self._adapters[adapter] if adapter else None,
-                hear,
-                since,
+            # Whatever becomes of us, we must learn under which name the sequence runs.
+            adding = asyncio.ensure_future(
+                llm.add_request(
+                    str(next(self._numbers)),
+                    self._tokens(tokens, cache_salt=salt or None),
+                    self._native.SamplingParams(**params, output_kind=self._kind, skip_clone=True),
+                    lora_request=self._adapters[adapter] if adapter else None,
+                    priority=since,
+                )
             )
+            try:
+                queue = await asyncio.shield(adding)
+                while welcome and not finished:
+                    output = queue.get_nowait() or await queue.get()
+                    finished = output.finished
+                    ending = str(output.outputs[0].finish_reason) if finished else "abort"
+                    welcome = hear(output)
+            finally:
+                if not finished:
+                    await asyncio.shield(asyncio.ensure_future(_abort(llm, await adding, hear)))
+        return ending
 
     async def pool(self, tokens: list[int]) -> list[list[float]]:
         """Run a pooling model over one sequence: a row for every token. Raises `EngineError`."""
@@ -127,33 +141,6 @@ class Core:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown, FAREWELL)
-
-    async def _follow(
-        self,
-        llm: Native,
-        prompt: Native,
-        params: Native,
-        adapter: Native,
-        hear: Hear,
-        since: int,
-    ) -> str:
-        number = str(next(self._numbers))
-        # Whatever becomes of us, we must learn under which name the sequence runs.
-        adding = asyncio.ensure_future(
-            llm.add_request(number, prompt, params, lora_request=adapter, priority=since)
-        )
-        finished, welcome, ending = False, True, "abort"
-        try:
-            queue = await asyncio.shield(adding)
-            while welcome and not finished:
-                output = queue.get_nowait() or await queue.get()
-                finished = output.finished
-                ending = str(output.outputs[0].finish_reason) if finished else "abort"
-                welcome = hear(output)
-        finally:
-            if not finished:
-                await asyncio.shield(asyncio.ensure_future(_abort(llm, await adding, hear)))
-        return ending
 
     async def _keep(self) -> None:
         """Look after the engine for as long as it is wanted."""
@@ -214,7 +201,7 @@ def _start(plan: Plan) -> Native:
 def _arguments(plan: Plan) -> dict[str, object]:
     on_cpu = import_module("vllm.platforms").current_platform.is_cpu()
     cache = CPU_CACHE if on_cpu and plan.cache is None else plan.cache
-    ranks = [_rank(folder) for folder in (plan.adapters or {}).values()]
+    ranks = [_rank(folder) for folder in plan.adapters.values()]
     return {
         "model": plan.model,
         "max_model_len": plan.context,
@@ -237,7 +224,7 @@ def _arguments(plan: Plan) -> dict[str, object]:
 
 def _adapters(plan: Plan) -> dict[str, Native]:
     request: Native = import_module("vllm.lora.request").LoRARequest
-    named = enumerate((plan.adapters or {}).items(), 1)
+    named = enumerate(plan.adapters.items(), 1)
     return {name: request(name, number, str(folder)) for number, (name, folder) in named}
 
 

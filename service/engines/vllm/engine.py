@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watc
 from service.engines.vllm.core import Core, Native, Plan
 from service.engines.vllm.tokenizer import ChatTokenizer
 from service.engines.written import Turn, Written
-from service.errors import ContextLengthExceeded
+from service.errors import ContextLengthExceeded, ServiceError
 from service.text import readable
 from verifier.readout import Pair, Query, Reading
 from verifier.scoring import Cost, Meter, VerifierError, unmetered
+from verifier.together import together
 
-CONTEXT = 16_384  # tokens
 LONG = 50_000  # characters from which a prompt is tokenised beside the loop
 FINISHES: dict[str, base.Finish] = {"stop": "stop", "length": "length", "abort": "aborted"}
 
@@ -42,22 +42,11 @@ class VllmEngine:
         self._written = Written()
 
     @classmethod
-    async def load(
-        cls,
-        model: str,
-        context: int = CONTEXT,
-        *,
-        name: str = "",
-        cache: float | None = None,
-        share: float = 0.9,
-        threads: int = 0,
-        eager: bool = False,
-        adapters: Mapping[str, Path] | None = None,
-    ) -> VllmEngine:
-        """Load a folder or a hub name; what else there is, `Plan` says. Raises `StartupError`."""
-        tokenizer = await asyncio.to_thread(ChatTokenizer.load, model)
-        core = await Core.start(Plan(model, context, cache, share, threads, eager, adapters))
-        return cls(core, tokenizer, name or Path(model).name, context)
+    async def load(cls, plan: Plan, name: str = "") -> VllmEngine:
+        """Load a folder or a hub name. Raises `StartupError`."""
+        tokenizer = await asyncio.to_thread(ChatTokenizer.load, plan.model)
+        core = await Core.start(plan)
+        return cls(core, tokenizer, name or Path(plan.model).name, plan.context)
 
     def reader(self, adapter: str = "") -> VllmReader:
         """This engine as a verifier's, with one of its adapters on or with none."""
@@ -68,13 +57,10 @@ class VllmEngine:
     ) -> list[Completion]:
         told = [Told(watch, index) for index in range(len(prompts))]
         turns = {prompt: await self.tokens(prompt) for prompt in dict.fromkeys(prompts)}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for index, prompt in enumerate(prompts):
-                    drawn = base.at(sampling, index)
-                    group.create_task(self._draw(prompt, turns[prompt], drawn, told[index]))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await together(
+            self._draw(prompt, turns[prompt], base.at(sampling, index), told[index])
+            for index, prompt in enumerate(prompts)
+        )
         return [each.completed() for each in told]
 
     async def measure(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -180,12 +166,9 @@ class VllmReader:
     ) -> list[Reading]:
         try:
             words = {word: self.engine.word(word) for pair in pairs for word in pair}
-            async with asyncio.TaskGroup() as group:
-                readings = [group.create_task(self._read(q, words, pairs, meter)) for q in queries]
-        except (LookupError, ExceptionGroup) as error:
-            cause = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-            raise VerifierError(f"{self.name} gave no reading: {cause}") from error
-        return [reading.result() for reading in readings]
+            return await together(self._read(query, words, pairs, meter) for query in queries)
+        except (LookupError, ValueError, ArithmeticError, ServiceError) as error:
+            raise VerifierError(f"{self.name} gave no reading: {error}") from error
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.engine.measure([base.turns(query) for query in queries])

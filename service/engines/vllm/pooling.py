@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from service.engines.vllm.core import Core, Plan
-from service.errors import EngineError, StartupError
+from service.engines.vllm.tokenizer import pretrained
+from service.errors import EngineError
 from verifier.pooling import Rows
 from verifier.prms.prm import RUNNER, Prm, Turns
 from verifier.scoring import VerifierError
+from verifier.together import together
 
 CONTEXT = 4096  # tokens of a path at the most; Qwen2.5-Math has no more
 CACHE = 2.0  # GiB; nothing is kept between calls
@@ -35,16 +36,14 @@ class PoolingEngine:
         more = {**prm.arguments, **RUNNER}
         plan = Plan(model, context, CACHE, threads=threads, eager=eager, more=more)
         core = await Core.start(plan)
-        return cls(core, await asyncio.to_thread(_tokenizer, model), Path(model).name)
+        return cls(core, await asyncio.to_thread(pretrained, model), Path(model).name)
 
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         return await asyncio.to_thread(lambda: [self._encoded(text) for text in texts])
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
         with self._translated():
-            async with asyncio.TaskGroup() as group:
-                pooled = [group.create_task(self._core.pool(list(prompt))) for prompt in prompts]
-        return [rows.result() for rows in pooled]
+            return await together(self._core.pool(list(prompt)) for prompt in prompts)
 
     async def check(self) -> None:
         with self._translated():
@@ -63,13 +62,5 @@ class PoolingEngine:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except* EngineError as failures:
-            error = failures.exceptions[0]
+        except EngineError as error:
             raise VerifierError(f"{self.name} gave no scores: {error}") from error
-
-
-def _tokenizer(model: str) -> Any:  # noqa: ANN401 - transformers is untyped here
-    try:
-        return import_module("transformers").AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise StartupError(f"{model} has no tokenizer that can be read; see to it.") from error

@@ -38,12 +38,7 @@ class ChatTokenizer:
     @classmethod
     def load(cls, model: str) -> Self:
         """Of a folder or a hub name. Raises `StartupError`."""
-        from transformers import AutoTokenizer
-
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(model)
-        except (OSError, ValueError) as error:
-            raise StartupError(f"{model} has no tokenizer that can be read; see to it.") from error
+        tokenizer = pretrained(model)
         if not tokenizer.is_fast or not tokenizer.chat_template:
             raise StartupError(
                 f"{model} lacks a chat template or a tokenizer.json; take an instruct model."
@@ -88,6 +83,16 @@ class ChatTokenizer:
             elif text:
                 parts.append(self._native.encode(text, add_special_tokens=False).ids)
         return parts
+
+
+def pretrained(model: str) -> Any:  # noqa: ANN401 - transformers has no types here
+    """The tokenizer of a folder or a hub name, as it is. Raises `StartupError`."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{model} has no tokenizer that can be read; see to it.") from error
 
 
 def _without_tags(tokenizer: str) -> str:

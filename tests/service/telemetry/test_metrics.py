@@ -22,7 +22,7 @@ from service.errors import EngineUnavailable, ServiceError
 from service.routes import keeping
 from service.strategies import STRATEGIES
 from service.telemetry import solves
-from service.telemetry.load import Load
+from service.telemetry.metrics import Metrics
 from verifier.scoring import VerifierError
 
 Series = dict[str, float]
@@ -259,8 +259,8 @@ def test_what_admits_requests_is_asked_at_every_scrape() -> None:
 
     app = create_app(ScriptedEngine(), ArithmeticVerifier())
     with running(app) as url, httpx2.Client(base_url=url) as client:
-        load: Load = app.state.metrics.load
-        load.watch(Waiting())
+        metrics: Metrics = app.state.metrics
+        metrics.watch(Waiting())
         before = scraped(client)
         Waiting.waiting = 0
         after = scraped(client)

@@ -30,7 +30,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_traces_tenant_created", "traces", ["tenant", "created", "id"])
     op.create_index("ix_traces_created", "traces", ["created", "id", "size"])
-
-
-def downgrade() -> None:
-    op.drop_table("traces")
