@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from verifier.scoring import Chain, Meter, Verdict, VerifierBackend, checked, unmetered
+from verifier.scoring import Aggregate, Chain, Meter, Verdict, VerifierBackend, checked, unmetered
 
 
 class Batching:
@@ -16,7 +16,8 @@ class Batching:
 
     def __init__(self, backend: VerifierBackend, rows: int = 8) -> None:
         self.name, self.heeds = backend.name, backend.heeds
-        self.threshold, self.aggregate = backend.threshold, backend.aggregate
+        self.threshold = backend.threshold
+        self.aggregate: Aggregate = backend.aggregate
         self._backend = backend
         self._rows = rows
         self._turn = asyncio.Lock()

@@ -14,6 +14,7 @@ from typing import Protocol
 from verifier.prms.prm import Piece, Prm, Turns
 from verifier.scoring import (
     EVEN,
+    Aggregate,
     Chain,
     Cost,
     Meter,
@@ -75,7 +76,7 @@ class Pooling:
 
     def __init__(self, pooler: Pooler, prm: Prm) -> None:
         self.name = f"prm:{pooler.name}"
-        self.aggregate = prm.aggregate
+        self.aggregate: Aggregate = prm.aggregate
         self._pooler = pooler
         self._prm = prm
 

@@ -100,7 +100,7 @@ class Readout:
     ) -> None:
         self.name = f"{kind}:{reader.name}"
         self.threshold = threshold
-        self.aggregate = aggregate
+        self.aggregate: Aggregate = aggregate
         self.heeds = calibration is not None and calibration.blend is not None
         self._reader = reader
         self._layout = layout
