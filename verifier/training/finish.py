@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SCORES = "scores.jsonl"
 GOLDEN = "golden.jsonl"
 PATHS = 6  # golden ones
-AGGREGATE: Aggregate = "mean"  # of values; it chooses better than the last (docs/verifiers.md)
+AGGREGATE: Aggregate = "mean"  # of values: the best weight of a vote (docs/verifiers.md)
 HUB = "Qwen/Qwen2.5-Coder-0.5B-Instruct"  # where PEFT and vLLM find the base
 
 Mark = tuple[str, float, float]  # as `Marks.of` takes them
