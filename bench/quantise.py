@@ -1,4 +1,4 @@
-"""A checkpoint in int8 for vLLM, which a CPU serves several times as fast as bfloat16.
+"""A checkpoint in int8, as vLLM serves it on a CPU.
 
 Weights of linear layers are rounded by channel, what goes into them by token while it runs
 (compressed-tensors, W8A8); embeddings and the head stay as they are. An adapter is merged first, so

@@ -116,9 +116,8 @@ class RemoteEngine:
                     return await self._follow(placed, base.at(sampling, index), told)
             except FOREIGN as e:
                 if isinstance(e, httpx2.HTTPStatusError) and 400 <= e.response.status_code < 429:
-                    raise self._server.failure(
-                        e
-                    ) from e  # our fault, and so the same for every sample
+                    # Our fault, and so the same for every sample.
+                    raise self._server.failure(e) from e
                 losses.append(e)
                 return told.complete("failed")
 
