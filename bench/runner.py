@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from bench.arms import Arm
 from bench.grading import grades
@@ -137,6 +138,7 @@ class Run:
                 budget=asked["budget"],
                 baseline="none",
                 include_trace=True,
+                cache_salt=uuid4().hex,  # what another arm has paid for is not had for nothing
             )
         except Unreachable:
             raise

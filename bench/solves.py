@@ -77,14 +77,8 @@ class Seen(Row):
     verifier: Verifier
 
 
-class Call(Row):
-    kind: str
-    policy: Policy
-
-
 class Trace(Row):
     paths: tuple[Seen, ...]
-    calls: tuple[Call, ...]
     chosen: int | None
 
 

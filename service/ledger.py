@@ -68,13 +68,13 @@ class Call:
 class Ledger:
     """Of one request.
 
-    `since` is when it came, by the monotonic clock, if that was not just now. `payer`: the tenant
-    that it is spent for; what engines have cached for one payer is of no use to another.
+    `since` is when it came, by the monotonic clock, if that was not just now. `salt`: what
+    engines have cached under one salt is of no use under another.
     """
 
-    def __init__(self, budget: Budget, since: float | None = None, payer: str = "") -> None:
+    def __init__(self, budget: Budget, since: float | None = None, salt: str = "") -> None:
         self.budget = budget
-        self.payer = payer
+        self.salt = salt
         self.policy = Usage()
         self.verifier = Cost()
         self.wasted = 0
@@ -126,7 +126,7 @@ class Ledger:
     def aside(self, max_tokens: int) -> Ledger:
         """A ledger for what is not of this budget, but of this request and its time."""
         milliseconds = max(0, int(1000 * self.seconds_left))
-        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds), payer=self.payer))
+        self._asides.append(Ledger(Budget(max_tokens, None, milliseconds), salt=self.salt))
         return self._asides[-1]
 
     def grant(self, weights: Sequence[int], ask: int) -> tuple[int, int]:
@@ -229,7 +229,7 @@ class MeteredEngine:
 
     def _stamped(self, prompt: Prompt) -> Prompt:
         since = int(time.time() - self.ledger.seconds)
-        return replace(prompt, salt=self.ledger.payer, session=self.session, since=since)
+        return replace(prompt, salt=self.ledger.salt, session=self.session, since=since)
 
     async def _weigh(self, prompts: Sequence[Prompt]) -> list[int]:
         if self.ledger.budget.max_compute_tokens is None:
@@ -281,8 +281,8 @@ class MeteredVerifier:
 
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         ledger, began, most, spent = self.ledger, self.ledger.seconds, 0, Cost()
-        session, payer, until = self.session, ledger.payer, ledger.until
-        chains = [replace(each, session=session, salt=payer, until=until) for each in chains]
+        session, salt, until = self.session, ledger.salt, ledger.until
+        chains = [replace(each, session=session, salt=salt, until=until) for each in chains]
         ledger.demand_time()
         if ledger.budget.max_compute_tokens is not None:
             most = sum(await self.backend.measure(chains))

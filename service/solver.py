@@ -46,6 +46,7 @@ class Task:
     strategy: Strategy
     budget: Budget
     baseline: Literal["none", "estimate", "measure"]
+    cache_salt: str = ""
 
     @property
     def most_tokens(self) -> int:
@@ -132,7 +133,7 @@ class Solver:
 
         The ledger, if there is one already, is of the task's budget.
         """
-        ledger = ledger or Ledger(task.budget)
+        ledger = ledger or Ledger(task.budget, salt=task.cache_salt)
         id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
         record = Record(tell)
         try:

@@ -47,6 +47,7 @@ NamedStrategy = Annotated[
     BeforeValidator(_named, json_schema_input_type=StrategyName | Chosen),
 ]
 
+CacheSalt = Annotated[str, Field(max_length=256), AfterValidator(_readable)]
 BaselineKind = Literal["none", "estimate", "measure"]
 
 

@@ -42,6 +42,7 @@ def solve(
     dataset: str = "sums",
     seed: int = 0,
     verified: bool = False,
+    end: str = "sampled",
 ) -> Solve:
     """Of the paths given, the chosen one is the answer; one is right if it says what gold says."""
     generated = sum(p["policy"]["completion"] for p in paths)
@@ -65,7 +66,7 @@ def solve(
                 "answer": answer,
                 "verified": verified,
                 "score": None,
-                "stop_reason": "sampled",
+                "stop_reason": end,
                 "usage": {"policy": policy, "verifier": verifier, "wasted": 0, "total": total},
                 "warnings": [],
                 "model": "scripted",

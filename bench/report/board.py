@@ -16,9 +16,11 @@ from statistics import fmean
 
 import numpy as np
 
-from bench.solves import Call, Solve, Solved
+from bench.solves import Solve, Solved
 from verifier.training.metrics import Figure, Floats, Numbers, figures
 
+CUT_SHORT = ("deadline", "shutdown", "engine_lost", "verifier_lost")
+"""Ends that are the service's, and no word on the strategy."""
 KINDS = ("prompt", "cached", "generated", "verifier", "computed")
 
 
@@ -47,12 +49,16 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class ArmFigures:
-    """`verified_right`: of the answers that were told as verified, the share that is right."""
+    """`verified_right`: of the answers that were told as verified, the share that is right.
+
+    `cut_short`: solves that the service ended, with what there was by then.
+    """
 
     arm: str
     asked: Mapping[str, object]
     solves: int
     failed: int
+    cut_short: int
     accuracy: Figure | None
     by_set: Mapping[str, Figure | None]
     generated: Figure | None
@@ -150,28 +156,17 @@ def differences(board: Board) -> list[Difference]:
 
 
 def spent(solution: Solved | None) -> dict[str, int]:
-    """Tokens by kind, as if no other arm had left this question's prompt in the cache.
-
-    Arms take turns on a question; that of a first call that is found there is charged once.
-    """
+    """Tokens by kind."""
     if solution is None:
         return dict.fromkeys(KINDS, 0)
     usage = solution.usage
-    borrowed = _borrowed(next((c for c in solution.trace.calls if c.kind == "policy"), None))
     return {
         "prompt": usage.policy.prompt,
-        "cached": usage.policy.cached - borrowed,
+        "cached": usage.policy.cached,
         "generated": usage.policy.completion,
         "verifier": usage.verifier.tokens,
-        "computed": usage.total + borrowed,
+        "computed": usage.total,
     }
-
-
-def _borrowed(first: Call | None) -> int:
-    if first is None or not first.policy.calls:
-        return 0
-    policy = first.policy
-    return max(0, policy.prompt // policy.calls - (policy.prompt - policy.cached))
 
 
 def _row(solve: Solve) -> list[float]:
@@ -185,11 +180,13 @@ def _arm(board: Board, name: str) -> ArmFigures:
     rows, mean = np.array([_row(solve) for solve in solves], float), averaged(units)
     accuracy, generated, computed = figures(lambda w: mean(rows, w), numbered(units))
     answered = [solve for solve in solves if solve.solution]
+    ends = Counter(s.solution.stop_reason for s in answered if s.solution)
     return ArmFigures(
         arm=name,
         asked={k: v for k, v in solves[0].asked.items() if k == "strategy"},
         solves=len(solves),
         failed=len(solves) - len(answered),
+        cut_short=sum(ends[end] for end in CUT_SHORT),
         accuracy=accuracy,
         by_set={each: _share(arm, partial(_within, each)) for each in board.datasets},
         generated=generated,
@@ -198,7 +195,7 @@ def _arm(board: Board, name: str) -> ArmFigures:
         seconds=fmean([s.solution.elapsed_ms / 1000 for s in answered if s.solution] or [0.0]),
         verified=sum(s.solution.verified for s in answered if s.solution),
         verified_right=_share(arm, lambda unit: _verified(arm[unit])),
-        stop_reasons=dict(Counter(s.solution.stop_reason for s in answered if s.solution)),
+        stop_reasons=dict(ends),
     )
 
 

@@ -59,6 +59,7 @@ def _accuracy(found: Found, folder: Path) -> Iterator[Part]:
             "computed",
             "seconds",
             "failed",
+            "cut short",
             "verified",
             "of these right, %",
         ),
@@ -71,13 +72,16 @@ def _accuracy(found: Found, folder: Path) -> Iterator[Part]:
                 number(arm.computed),
                 f"{arm.seconds:.1f}",
                 str(arm.failed or ""),
+                str(arm.cut_short or ""),
                 f"{arm.verified:,}",
                 percent(arm.verified_right),
             )
             for arm in found.arms
         ],
         "Tokens and seconds are a question's in the mean; seconds are those of a solve among "
-        "others in work. A solve that failed counts as wrong. Verified: told as such.",
+        "others in work. A solve that failed counts as wrong. Cut short: ended by its deadline, or "
+        "for want of the engine, the verifier or the service itself, with what there was by then; "
+        "an arm with many of these has not been measured. Verified: told as such.",
     )
 
 
@@ -248,9 +252,8 @@ def _tokens(found: Found, folder: Path) -> Iterator[Part]:
             "computed, times",
         ),
         [_token_row(arm, found) for arm in found.arms],
-        "A question's in the mean. Computed: prompt − cached + generated + verifier; a prompt that "
-        "another arm had left in the cache is charged once. Lost: generated in calls that came to "
-        f"nothing. Times: of {_reference(found).arm}.",
+        "A question's in the mean. Computed: prompt − cached + generated + verifier. Lost: "
+        f"generated in calls that came to nothing. Times: of {_reference(found).arm}.",
     )
 
 

@@ -26,7 +26,15 @@ from service.engines.base import Message
 from service.errors import InvalidRequest, UnsupportedParameter
 from service.openai import names
 from service.strategies import STRATEGIES, AnyStrategy
-from service.wire import BaselineKind, BudgetShape, NamedStrategy, Shape, StrategyName, Text
+from service.wire import (
+    BaselineKind,
+    BudgetShape,
+    CacheSalt,
+    NamedStrategy,
+    Shape,
+    StrategyName,
+    Text,
+)
 
 WITHOUT_EFFECT: tuple[object, ...] = (None, False, 0, "none", "auto", [], {})
 READABLE_PARTS = ("text", "input_text", "output_text")
@@ -122,6 +130,8 @@ class Knobs(Shape):
     baseline: BaselineKind = "estimate"
     include_trace: bool = False
     """Put the whole trace into the response."""
+    cache_salt: CacheSalt = ""
+    """What the engine has cached for requests of another salt is not used for this one."""
 
 
 class Reasoning(Lenient):

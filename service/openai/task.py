@@ -33,6 +33,7 @@ def task(asked: Asked, deadline_ms: int) -> Task:
         strategy=knobs.strategy,
         budget=Budget(most, knobs.budget.max_compute_tokens, deadline_ms),
         baseline=knobs.baseline,
+        cache_salt=knobs.cache_salt,
     )
 
 

@@ -18,7 +18,16 @@ from service.strategies import STRATEGIES
 from service.strategies.attempt import Question
 from service.traces.trace import Origin, Spent, Trace
 from service.traces.tracing import traced
-from service.wire import BaselineKind, BudgetShape, NamedStrategy, Reply, SamplingShape, Shape, Text
+from service.wire import (
+    BaselineKind,
+    BudgetShape,
+    CacheSalt,
+    NamedStrategy,
+    Reply,
+    SamplingShape,
+    Shape,
+    Text,
+)
 from verifier.scoring import Score
 
 PROBLEM_ALONE: JsonDict = {"problem": {"type": "string"}, "messages": {"type": "null"}}
@@ -53,6 +62,8 @@ class SolveRequest(Shape):
     stream: bool = False
     include_trace: bool = False
     """Put the whole trace into the response."""
+    cache_salt: CacheSalt = ""
+    """What the engine has cached for requests of another salt is not used for this one."""
 
     @model_validator(mode="after")
     def _one_question(self) -> SolveRequest:
@@ -70,6 +81,7 @@ class SolveRequest(Shape):
             strategy=self.strategy,
             budget=Budget(**dict(self.budget) | {"deadline_ms": deadline_ms}),
             baseline=self.baseline,
+            cache_salt=self.cache_salt,
         )
 
 

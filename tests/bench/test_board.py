@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from bench_solving import failed, path, solve
 
-from bench.report.board import Board, differences, measured, spent
-from bench.solves import Solve
+from bench.report.board import Board, differences, measured
 
 
 def board(**arms: str) -> Board:
@@ -74,14 +73,9 @@ def test_a_solve_that_failed_is_a_wrong_answer() -> None:
     assert (2, 1, 0.5) == (arm.solves, arm.failed, arm.accuracy.value)
 
 
-def test_a_prompt_that_another_arm_left_in_the_cache_is_charged_once() -> None:
-    """Two samples share the prompt of 20 tokens, all of which was in the cache before."""
-    policy = {"prompt": 40, "cached": 40, "completion": 30, "calls": 2}
-    whole = solve("arm", 0, [path("7"), path("7")]).model_dump()
-    usage = {"policy": policy, "verifier": {"tokens": 4, "calls": 2}, "wasted": 0, "total": 34}
-    whole["solution"] |= {"usage": usage}
-    whole["solution"]["trace"]["calls"] = [{"kind": "policy", "policy": policy}]
+def test_a_solve_that_the_service_ended_is_told_apart() -> None:
+    """28 of 83 solves once met a deadline of the service's, and the table said nothing."""
+    ends = ["accepted", "deadline", "token_budget", "engine_lost"]
+    (arm,) = measured(Board.of(solve("arm", q, [path("7")], end=e) for q, e in enumerate(ends)))
 
-    found = spent(Solve.model_validate(whole).solution)
-
-    assert {"prompt": 40, "cached": 20, "generated": 30, "verifier": 4, "computed": 54} == found
+    assert 2 == arm.cut_short

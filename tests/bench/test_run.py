@@ -187,6 +187,15 @@ def test_a_solve_that_failed_is_missing_until_a_later_run_has_it(sums: Path, stu
     assert (0, 3) == (second.exit_code, len([s for s in kept(sums).values() if s.solution]))
 
 
+def test_no_solve_finds_what_another_has_left_in_a_cache(sums: Path, stub: Stub) -> None:
+    """Arms share their seeds: whoever asked second was charged too little for the same text."""
+    stub.plays(answers(SOLUTION | {"trace": trace()}))
+
+    run(stub.url, sums, ["stepco", "single"], "--seed", "1", "--seed", "2")
+
+    assert 12 == len({it["cache_salt"] for it in stub.asked})
+
+
 def test_a_run_waits_for_an_engine_that_went_away(sums: Path, stub: Stub) -> None:
     """An engine that died once cost all solves that were left: each failed within a second."""
     stub.plays(AWAY, AWAY, answers({}), answers(SOLUTION | {"trace": trace()}))

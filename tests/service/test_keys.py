@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from hmac import compare_digest
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -359,13 +360,17 @@ def test_the_file_must_be_named_and_there(tmp_path: Path) -> None:
 
 
 def test_what_an_engine_caches_for_one_tenant_is_of_no_use_to_another(other: Path) -> None:
-    """The policy's prompts and the verifier's chains are stamped with whose they are."""
+    """The policy's prompts and the verifier's chains are stamped with whose they are, and with
+    the salt that the caller has chosen: one that names another tenant is its own all the same.
+    """
     made = {name: create(other, name, {}) for name in ("alice", "bob")}
-    script, verifier = Playback(*[" so.\nAnswer: 7"] * 2), StatedVerifier()
+    script, verifier = Playback(*[" so.\nAnswer: 7"] * 4), StatedVerifier()
     with service(ScriptedEngine(script), verifier, settings=Settings(keys=str(other))) as client:
-        for key in made.values():
+        for key, salt in product(made.values(), ("", "bob")):
             said = {"problem": "What is 3 and 4?", "strategy": "single", "baseline": "none"}
+            said |= {"cache_salt": salt}
             client.post("/solve", json=said, headers=bearer(key)).raise_for_status()
 
-    assert ["alice", "bob"] == [prompt.salt for prompt in script.prompts]
-    assert ["alice", "bob"] == [chain.salt for chain in verifier.chains]
+    salts = ["alice", "alice/bob", "bob", "bob/bob"]
+    assert salts == [prompt.salt for prompt in script.prompts]
+    assert salts == [chain.salt for chain in verifier.chains]

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     budget: Mapping[str, object]
     baseline: Baseline
     include_trace: bool
+    cache_salt: str
 
 
 class Wanted(TypedDict, total=False):

@@ -382,6 +382,7 @@ def test_the_knobs_are_those_of_solve(client: httpx2.Client) -> None:
         "strategy": {"max_rounds": 0, "threshold": 0.5},
         "budget": {"max_tokens": 500, "max_compute_tokens": 5000, "deadline_ms": 9000},
         "baseline": "none",
+        "cache_salt": "of its own",
     }
 
     answer = chat(client, surefoot=knobs)
