@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MISTAKEN_MOST = 5  # of what a spot check finds, how much is said
 COMMANDS = "commands.txt"
-PATIENCE = 660.0  # seconds: a solve may take ten minutes
+PATIENCE = 60.0  # seconds beyond a solve's deadline
 
 bench = typer.Typer(
     help="Measure accuracy per token of a running service.",
@@ -159,7 +159,8 @@ async def _ask(draws: list[Draw], items: list[Item], out: Path, at_once: int, se
     grader = Grader()
     try:
         _doubt(await mistaken(grader, items))
-        async with AsyncClient(server, timeout=PATIENCE) as client:
+        within = max(draw.arm.budget["deadline_ms"] for draw in draws) / 1000 + PATIENCE
+        async with AsyncClient(server, timeout=within) as client:
             with watching(view) as tell:
                 await Run(client, grader, out, done, tell).ask(draws, at_once)
     finally:

@@ -103,14 +103,27 @@ def polite(evidence: Evidence) -> Said:
     if rushed is None or idle is None or len(free) < 2 or len(evidence.books.before) < 2:
         return None, f"no stage had {OVERLOAD:g} times what can be done, of tenants of their own"
     name = min(free, key=lambda each: tenants[each].share)
+    if (asked := _asked(evidence, rushed, name)) >= 1:
+        return None, f"{name} itself asked for {asked:.2f} times its share of what can be done"
     beside, alone = _answers(evidence, rushed, name), _answers(evidence, idle, name)
     if min(len(beside), len(alone)) < FEW:
         return None, f"{name} had {len(beside)} and {len(alone)} answers; {FEW} are needed"
     ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
-    says = f"p99 of {name} {ratio:.2f} times that of load {idle.load:.2g}"
+    says = (
+        f"p99 of {name}, which asked for {asked:.2f} of its share, {ratio:.2f} times that of load "
+        f"{idle.load:.2g}"
+    )
     if busy := late(evidence, rushed):
         return None, f"{busy}; {says}"
     return ratio < SLOWER_MOST, says
+
+
+def _asked(evidence: Evidence, rushed: Stretch, name: str) -> float:
+    """What the tenant asked for, over what it can have while all others ask."""
+    tenants = evidence.plan.tenants
+    part = tenants[name].share / sum(each.share for each in tenants.values())
+    own = tenants[name].weight / sum(each.weight for each in tenants.values())
+    return (rushed.load or 0) * part / own
 
 
 def late(evidence: Evidence, stretch: Stretch) -> str:

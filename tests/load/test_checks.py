@@ -212,6 +212,16 @@ def test_a_kit_that_did_not_keep_up_blames_nobody() -> None:
         assert "the kit sent 60 ms late at p99" in why
 
 
+def test_a_tenant_that_asks_for_more_than_its_share_is_not_polite() -> None:
+    """The polite one's rate grew with the rush, until it waited for itself."""
+    alike = {"tenants": {"one": {"share": 1}, "many": {"share": 1}}}
+
+    passed, why = CHECKS["A9 polite"][1](evidence(rush(1.4, 0.01), RUSH, plan=plan(**alike)))
+
+    assert passed is None
+    assert "one itself asked for 3.00 times its share of what can be done" == why
+
+
 def test_a_tenant_with_few_callers_is_not_starved() -> None:
     """Of forty at once a tenant of twelve callers can have no more than twelve."""
     busy = [replace(each, values={**each.values, INFLIGHT: 40.0}) for each in served(60, 100)]
