@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -27,6 +28,13 @@ class Tenant:
     weight: float
     requests_per_minute: int | None
     tokens_per_day: int | None
+
+    def salt(self, own: str) -> str:
+        """Under which engines cache for it, or for those of its requests that have one of their `own`.
+
+        A hash then: engines do not take any text (vLLM: 128 characters, and no slash among them).
+        """
+        return sha256(f"{self.id}/{own}".encode()).hexdigest() if own else self.id
 
 
 async def caller(

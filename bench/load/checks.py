@@ -13,12 +13,12 @@ from bench.load.audit import SLACK, Untold
 from bench.load.outcomes import Outcome
 from bench.load.run import Evidence
 from bench.load.rush import late, overload, polite, shares
-from bench.load.scrapes import Scrape
+from bench.load.scrapes import CACHE, Scrape
 from bench.load.slopes import flat
 from bench.load.verdict import Said, Verdict
 
 SCRIPTED = "scripted"  # the engine without a cache
-ABORTED_MOST = 64  # tokens that vLLM may write for a caller before it hears that it left
+ABORTED_MOST = 64  # tokens that vLLM may write for a solve before it hears that it is over
 IDLE_WITHIN = 1.0  # seconds
 REUSED_LEAST = 0.6
 HONOURED_LEAST = 0.95
@@ -61,9 +61,12 @@ def _against_engine(evidence: Evidence, counter: str, ours: Callable[[Scrape], i
     ledger = ours(settled.scrape) - ours(base)
     if engine is not None:
         gap = int(engine[1].sum(counter) - engine[0].sum(counter)) - ledger
-        left = sum(each.kind == "cancelled" for each in evidence.outcomes)
-        most = ABORTED_MOST * left if "generation" in counter else 0
-        told = f"engine − ledgers = {gap} of {ledger:,} tokens; bound for {left} who left: {most}"
+        cut = sum(each.kind == "cancelled" or each.late for each in evidence.outcomes)
+        most = ABORTED_MOST * cut if "generation" in counter else 0
+        told = (
+            f"engine − ledgers = {gap} of {ledger:,} tokens; bound for {cut} whose callers left or "
+            f"whose deadline came: {most}"
+        )
         return 0 <= gap <= most, told
     drift = settled.scrape.get("surefoot_ledger_drift_tokens", against="engine")
     if drift is None:
@@ -145,10 +148,11 @@ def idle(evidence: Evidence) -> Said:
         return None, "the service shows no metrics"
     if settled.idle is None:
         return False, f"{settled.scrape.inflight:.0f} requests still ran long after all had left"
-    blocks = evidence.books.engine and evidence.books.engine[1].get("vllm:kv_cache_usage_perc")
+    blocks = evidence.books.engine and evidence.books.engine[1].get(CACHE)
     says = (
         f"nothing ran {settled.idle:.2f} s after the last caller left; {settled.tasks:+} tasks, "
         f"{settled.descriptors:+} file descriptors"
+        + (f"; {blocks:.1%} of the engine's cache in use" if blocks else "")
     )
     back = max(settled.tasks, settled.descriptors) <= SLACK and not blocks
     return settled.idle <= IDLE_WITHIN and back, says

@@ -79,6 +79,11 @@ class Outcome:
         """A limit ended it."""
         return self.told.stop_reason in LIMITS
 
+    @property
+    def late(self) -> bool:
+        """Its deadline ended it."""
+        return self.told.stop_reason == "deadline"
+
     def line(self) -> str:
         return json.dumps(asdict(self))
 

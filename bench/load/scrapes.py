@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WRITTEN = ("draft", "sample", "revise", "wasted", "baseline")  # kinds of tokens: generated
 READ = ("prompt", "cached")
 EVERY = 1.0  # seconds between two looks
+CACHE = "vllm:kv_cache_usage_perc"  # of the engine, in use
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -70,7 +70,7 @@ class Visit:
     async def enter(self, task: Task) -> None:
         """Reserve the task's tokens and take a place in the queue; raises what is against it."""
         assert self._tenant is not None, "nobody knocked"
-        salt = f"{self._tenant.id}/{task.cache_salt}" if task.cache_salt else self._tenant.id
+        salt = self._tenant.salt(task.cache_salt)
         most, self._ledger = task.most_tokens, Ledger(task.budget, self._began, salt)
         self._reserved = await self._quotas.reserve(self._tenant, most, self._tell)
         within = self._ledger.seconds_left

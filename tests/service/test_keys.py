@@ -371,6 +371,7 @@ def test_what_an_engine_caches_for_one_tenant_is_of_no_use_to_another(other: Pat
             said |= {"cache_salt": salt}
             client.post("/solve", json=said, headers=bearer(key)).raise_for_status()
 
-    salts = ["alice", "alice/bob", "bob", "bob/bob"]
-    assert salts == [prompt.salt for prompt in script.prompts]
+    salts = [prompt.salt for prompt in script.prompts]
+    assert (4, ["alice", "bob"]) == (len({*salts}), salts[::2])
+    assert all(len(salt) <= 128 and not {*salt} & {*"@/\\\0"} for salt in salts)  # vLLM's bounds
     assert salts == [chain.salt for chain in verifier.chains]

@@ -24,7 +24,7 @@ from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watc
 from service.engines.remote.server import FOREIGN, Server
 from service.engines.remote.tokenizer import Tokenizer
 from service.engines.written import Turn, Written
-from service.errors import EngineError, ServiceError
+from service.errors import ContextLengthExceeded, EngineError, ServiceError
 from service.text import readable
 from verifier.pooling import Rows
 from verifier.prms.prm import Turns
@@ -66,6 +66,7 @@ class RemoteEngine:
         self.name = server.model
         self.begins_turns = False
         self._kind = ""
+        self._context = math.inf
         self._in_tokens = False
         self._written = Written()
         self._slots = asyncio.Semaphore(concurrency)
@@ -99,6 +100,7 @@ class RemoteEngine:
         card = next((card for card in cards if card.get("id") == model), cards[0])
         engine.name = engine._server.model = model or card.get("id", "")
         engine._kind = kind = card.get("owned_by", "")
+        engine._context = card.get("max_model_len") or math.inf
         engine._in_tokens = kind == "vllm" and await engine._tokenizer.answers()
         engine.begins_turns = kind in _BEGIN_TURNS if begins_turns is None else begins_turns
         return engine
@@ -202,15 +204,27 @@ class RemoteEngine:
         """On vLLM: tokens in and out, so that a kept prefix is sent in the tokens it was."""
         head, begun = await self._tokens(prompt)
         body = {"prompt": head + begun, "add_special_tokens": False}
-        body |= self._asked(prompt, sampling)
-        turn = Turn(prompt.prefix, begun)
         size = len(head) + len(begun)
+        body |= self._asked(prompt, self._fitting(sampling, size))
+        turn = Turn(prompt.prefix, begun)
         try:
             call = _Call("/v1/completions", body, prompt, sampling, size)
             return await self._hear(call, told, turn)
         finally:
             if not sampling.stop:
                 self._written.remember(prompt, turn)
+
+    def _fitting(self, sampling: Sampling, size: int) -> Sampling:
+        """With no more tokens than there is room for behind so many: vLLM refuses to be asked.
+
+        Raises `ContextLengthExceeded` if there is no room.
+        """
+        room = self._context - size
+        if room < 1:
+            raise ContextLengthExceeded(
+                f"The question does not fit in {self._context:,} tokens; shorten it.", "problem"
+            )
+        return replace(sampling, max_tokens=int(min(sampling.max_tokens, room)))
 
     async def _tokens(self, prompt: Prompt) -> tuple[list[int], list[int]]:
         """By vLLM's tokeniser: those of the conversation, and of the turn that is begun."""
