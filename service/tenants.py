@@ -30,9 +30,9 @@ class Tenant:
     tokens_per_day: int | None
 
     def salt(self, own: str) -> str:
-        """Under which engines cache for it, or for those of its requests that have one of their `own`.
+        """What engines cache under, for all its requests or for those of one salt of their `own`.
 
-        A hash then: engines do not take any text (vLLM: 128 characters, and no slash among them).
+        A hash then: engines do not take any text (vLLM 128 characters, no slash).
         """
         return sha256(f"{self.id}/{own}".encode()).hexdigest() if own else self.id
 

@@ -82,6 +82,10 @@ RIGHT_AND_WRONG = {
     "A2": (evidence([chat(64)]), evidence([chat(65)])),
     "A3": (evidence(**drifted(0)), evidence(**drifted(1))),
     "A3 vllm": (evidence(**vllm(20)), evidence(**vllm(21))),
+    "A3 late": (
+        evidence([outcome(told=told(stop_reason="deadline"))], **vllm(84)),
+        evidence([outcome(told=told(stop_reason="deadline"))], **vllm(85)),
+    ),
     "A4": (evidence(), evidence([outcome(told=told(21))])),
     "A4 untold": (
         evidence([outcome(told=told(8))], untold=Untold([Row("one", 12, 99, 64)])),

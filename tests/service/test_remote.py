@@ -55,6 +55,8 @@ class Stub:
     ports: set[int] = field(default_factory=set)
     mute: bool = False
     """Whether it does not tokenise."""
+    context: int | None = None
+    """Tokens that it has room for."""
     open: int = 0
     most_open: int = 0
     left: threading.Event = field(default_factory=threading.Event)
@@ -144,7 +146,8 @@ def _server() -> Iterator[None]:
     @app.get("/v1/models")
     def models(request: Request) -> object:
         STUB.note(request)
-        return {"data": [{"id": "first", "owned_by": STUB.owner}, {"id": "second"}]}
+        first = {"id": "first", "owned_by": STUB.owner, "max_model_len": STUB.context}
+        return {"data": [first, {"id": "second"}]}
 
     @app.post("/apply-template")
     async def render(request: Request) -> object:
@@ -1040,6 +1043,18 @@ def test_vllm_is_told_whose_cache_a_call_may_use_and_since_when_it_is_wanted() -
     STUB.plays(FIVE)
     complete(asked)
     assert not {"cache_salt", "priority"} & STUB.bodies[-1].keys()
+
+
+def test_vllm_is_asked_for_no_more_than_it_has_room_for() -> None:
+    STUB.plays(FIVE, owner="vllm")
+    STUB.context = 100
+    complete(ASK)
+
+    assert 100 == len(STUB.bodies[-1]["prompt"]) + STUB.bodies[-1]["max_tokens"]
+
+    STUB.context = 5
+    with pytest.raises(ContextLengthExceeded, match="does not fit in 5 tokens"):
+        complete(ASK)
 
 
 def test_samples_beyond_those_that_stay_together_begin_sessions_of_their_own() -> None:

@@ -20,7 +20,9 @@ from service.assembly import load_verifier
 from service.correlation import request_id
 from service.engines.base import Completion, Delta, Message, Prompt, Sampling, Usage
 from service.engines.remote.engine import RemoteEngine
+from service.errors import ContextLengthExceeded
 from service.settings import Settings
+from service.tenants import Tenant
 from verifier.prms import PRMS
 from verifier.prms.prm import RUNNER
 from verifier.scoring import Chain, Verdict, checked
@@ -94,6 +96,25 @@ def test_a_kept_prefix_is_sent_in_its_tokens_and_found_in_the_cache(url: str) ->
     assert resumed.usage.prompt == measured.prompt
     assert computed - 8 <= resumed.usage.prompt <= computed  # the last may spell no character
     assert resumed.usage.cached >= (computed - 8) // BLOCK * BLOCK
+
+
+def test_no_more_is_asked_for_than_the_context_has_room_for(url: str) -> None:
+    """vLLM refuses to be asked: every chat of 16,384 tokens failed with an error of the engine."""
+    (short,) = using(url, lambda e: e.complete([PROMPT], replace(SAMPLING, max_tokens=4096)))
+    full = Prompt((Message("user", "3 bags of 4. " * 2048),))
+
+    assert short.finish in ("stop", "length")
+    with pytest.raises(ContextLengthExceeded, match="2,048 tokens"):
+        using(url, lambda e: e.complete([full], SAMPLING))
+
+
+@pytest.mark.parametrize("own", ["", "mine", "@/\\\0" * 99])
+def test_a_salt_is_one_that_vllm_takes(url: str, own: str) -> None:
+    salt = Tenant("alice", 1.0, None, None).salt(own)
+
+    (found,) = using(url, lambda e: e.complete([replace(PROMPT, salt=salt)], SAMPLING))
+
+    assert found.usage.completion
 
 
 def test_it_is_told_how_probable_the_model_found_its_numbers(url: str) -> None:
