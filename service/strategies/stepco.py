@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool
 
 from service.solution import Path, Solution, StopReason, best
 from service.strategies.attempt import Attempt, Doubt, Fork, Manner
-from service.strategies.base import Aggregation, Threshold, knobs
+from service.strategies.base import Aggregation, Lead, Threshold, drafts, knobs
 from service.strategies.locating import Locate, located
 from verifier.scoring import Score
 
@@ -25,6 +25,7 @@ class StepCo:
     `accept="value", stop="repeated", monotone=False`.
 
     `threshold`: θ, below which a step is weak (paper: 0.5); left out, the verifier's own.
+    `lead`: "greedy" drafts in the likeliest tokens, and samples the revisions alone.
     `max_rounds`: T, revisions at the most (paper: 5).
     `revise`: "continue" samples a new suffix from the kept prefix; "rewrite" is the paper's prompt;
     "restart" keeps nothing (a control: the same budget without the located step).
@@ -40,6 +41,7 @@ class StepCo:
 
     name: Literal["stepco"] = "stepco"
     threshold: Threshold = None
+    lead: Lead = "sample"
     max_rounds: Annotated[int, Field(strict=True, ge=0, le=32)] = 5
     revise: Literal["continue", "rewrite", "restart"] = "continue"
     monotone: StrictBool = True
@@ -53,7 +55,8 @@ class StepCo:
     async def solve(self, attempt: Attempt) -> Solution:
         bar = attempt.bar(self.threshold)
         doubt: Doubt = partial(self._doubt, attempt, bar, since=0)
-        (path,) = await attempt.verify(await attempt.draft(manner=self._manner(bar, 0)), doubt)
+        drafted = await drafts(attempt, 1, self.lead, manner=self._manner(bar, 0))
+        (path,) = await attempt.verify(drafted, doubt)
         seen, weak = [path], doubt(path)
         reason: StopReason | None = None
         while weak is not None and (reason := await self._stopped(seen, attempt)) is None:

@@ -358,9 +358,16 @@ def test_none_is_told_where_none_is_heeded_or_nothing_is_verified() -> None:
 
 
 @pytest.mark.parametrize(
-    "strategy", [BestOfN(n=3, lead="greedy"), SelfConsistency(n=3, lead="greedy")]
+    ("strategy", "script", "others"),
+    [
+        (BestOfN(n=3, lead="greedy"), (GOOD, WEAK, GOOD), 2),
+        (SelfConsistency(n=3, lead="greedy"), (GOOD, WEAK, GOOD), 2),
+        (StepCo(lead="greedy"), (WEAK, GOOD), 1),
+    ],
 )
-def test_the_first_of_several_may_be_greedy(strategy: AnyStrategy) -> None:
+def test_the_first_of_several_may_be_greedy(
+    strategy: AnyStrategy, script: Sequence[str], others: int
+) -> None:
     """A control for strategies that begin so."""
     drawn: list[tuple[int, float]] = []
 
@@ -372,9 +379,9 @@ def test_the_first_of_several_may_be_greedy(strategy: AnyStrategy) -> None:
             return await super().complete(prompts, sampling, watch)
 
     question = Question((Message("user", "How many?"),), SAMPLING)
-    solver = Solver(Noting(Playback(GOOD, WEAK, GOOD)), StatedVerifier(), Grader())
+    solver = Solver(Noting(Playback(*script)), StatedVerifier(), Grader())
     task = Task(question, strategy, Budget(10_000, None, 60_000), "none")
     report = asyncio.run(solver.solve(task, unheard))
 
-    assert drawn == [(1, 0.0), (2, SAMPLING.temperature)]
+    assert drawn == [(1, 0.0), (others, SAMPLING.temperature)]
     assert report.solution.path.answer == "1"
