@@ -8,11 +8,12 @@ from bench.load.figures import jain, quantile, rejections, warmup
 from bench.load.run import Evidence
 from bench.load.scrapes import Scrape
 from bench.load.stages import Stretch
-from bench.load.verdict import FEW, Said
+from bench.load.verdict import Said
 
 OVERLOAD = 3.0  # times what can be done
 SLOWER_MOST = 1.5  # times the latency of an idle service
 REFUSED_WITHIN = 0.05  # seconds
+ENOUGH = 100  # of fewer the 99th percentile is the longest, and that a matter of luck
 MEMORY_MOST = 1.25  # of what it was when the overload began
 SHARE_LEAST = 0.8  # of what the best served tenant had
 JAIN_LEAST = 0.95
@@ -26,8 +27,8 @@ def overload(evidence: Evidence) -> Said:
     slow, usual = _answers(evidence, rushed), _answers(evidence, idle)
     warm = [o for o in evidence.of(rushed) if o.due >= warmup(evidence, rushed)]
     refused = rejections(warm)
-    if min(len(slow), len(usual), len(refused)) < FEW:
-        return None, f"fewer than {FEW} answers, or refusals"
+    if min(len(slow), len(usual), len(refused)) < ENOUGH:
+        return None, f"fewer than {ENOUGH} answers, or refusals"
     ratio, wait = quantile(slow, 0.99) / quantile(usual, 0.99), quantile(refused, 0.99)
     memory = [s.sum("process_resident_memory_bytes") for s in evidence.during(rushed)]
     grown = max(memory) / memory[0] if memory and memory[0] else None
@@ -106,8 +107,8 @@ def polite(evidence: Evidence) -> Said:
     if (asked := _asked(evidence, rushed, name)) >= 1:
         return None, f"{name} itself asked for {asked:.2f} times its share of what can be done"
     beside, alone = _answers(evidence, rushed, name), _answers(evidence, idle, name)
-    if min(len(beside), len(alone)) < FEW:
-        return None, f"{name} had {len(beside)} and {len(alone)} answers; {FEW} are needed"
+    if min(len(beside), len(alone)) < ENOUGH:
+        return None, f"{name} had {len(beside)} and {len(alone)} answers; {ENOUGH} are needed"
     ratio = quantile(beside, 0.99) / quantile(alone, 0.99)
     says = (
         f"p99 of {name}, which asked for {asked:.2f} of its share, {ratio:.2f} times that of load "

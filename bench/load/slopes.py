@@ -9,9 +9,10 @@ import numpy as np
 
 from bench.load.run import Evidence
 from bench.load.scrapes import Scrape
-from bench.load.verdict import FEW, Said
+from bench.load.verdict import Said
 from verifier.training.metrics import Figure
 
+FEW = 20  # looks, a second apart, in which no slope is seen
 LONG = 600.0  # seconds of a stage in which what grows is no beginning
 THINNED = 1500  # samples that a slope is taken of
 

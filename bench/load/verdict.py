@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FEW = 20  # of which no 99th percentile is told
-
 Said = tuple[bool | None, str]
 """Whether it passed, None where it was not checked; and the evidence, or why there is none."""
 

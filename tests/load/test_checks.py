@@ -63,9 +63,9 @@ RUSH = [stretch(0, 0.5), stretch(1, 3.0)]
 
 
 def rush(slow: float, refused: float, tenant: str = "one") -> list[Outcome]:
-    usual = [outcome(n, tenant=tenant) for n in range(30)]
-    late = [outcome(n, stage=1, tenant=tenant, seconds=slow) for n in range(30)]
-    return [*usual, *late, *(rejected(n, refused, stage=1) for n in range(30, 60))]
+    usual = [outcome(n, tenant=tenant) for n in range(100)]
+    late = [outcome(n, stage=1, tenant=tenant, seconds=slow) for n in range(100)]
+    return [*usual, *late, *(rejected(n, refused, stage=1) for n in range(100, 200))]
 
 
 def again(kind: str, due: float) -> Outcome:
