@@ -32,6 +32,7 @@ StopReason = Literal[
     "compute_budget",
     "deadline",
     "shutdown",  # the service had to end
+    "too_long",  # more than the policy or the verifier can read, behind the first path
     "engine_lost",  # the engine failed behind the first path
     "verifier_lost",  # the verifier failed, and by the settings the majority answers
 ]

@@ -10,6 +10,7 @@ from typing import Literal
 from service.curfew import Curfew, TimeIsUp
 from service.engines.base import Backend, Usage
 from service.errors import (
+    ContextLengthExceeded,
     DeadlineExceeded,
     EngineError,
     EngineUnavailable,
@@ -29,14 +30,15 @@ from service.ledger import (
     MeteredVerifier,
 )
 from service.record import Record
-from service.solution import Solution
+from service.solution import Solution, StopReason
 from service.strategies import BestOfN
 from service.strategies.attempt import Attempt, Question
 from service.strategies.base import Strategy
 from verifier.answers import Grader
-from verifier.scoring import Cost, VerifierBackend, VerifierError
+from verifier.scoring import Cost, PathTooLong, VerifierBackend, VerifierError
 
 READY_WITHIN = 5.0  # seconds
+TOO_LONG = "The question and a path are longer than the models can read"
 BASELINE = BestOfN()  # what StepCo's paper compares with: Best-of-10
 
 
@@ -220,17 +222,18 @@ class Solver:
         except TimeIsUp:
             over: Limit = "shutdown" if self.curfew.rung else "deadline"
             return _best(record, ledger.exhaust(over).limit)
+        except ContextLengthExceeded as error:
+            return _salvaged(record, "too_long", TOO_LONG, error)
+        except PathTooLong:
+            unread = ContextLengthExceeded(f"{TOO_LONG}; shorten it.", "problem")
+            return _salvaged(record, "too_long", TOO_LONG, unread)
         except VerifierError as error:
             if self.degrades and (agreed := await record.majority(self.grader)):
                 record.warnings.append("The verifier does not answer; nothing was verified.")
                 return agreed
             raise _unavailable() from error
-        except EngineError:
-            found = record.best("engine_lost") if record.drafts else None
-            if found is None:
-                raise
-            record.warnings.append("The engine failed; this is the best path written before.")
-            return found
+        except EngineError as error:
+            return _salvaged(record, "engine_lost", "The engine failed", error)
 
     async def _baseline(
         self, session: str, task: Task, record: Record, ledger: Ledger
@@ -296,6 +299,15 @@ def _best(record: Record, limit: Limit) -> Solution:
         "The compute budget is smaller than the question and one token; raise it.",
         "budget.max_compute_tokens",
     )
+
+
+def _salvaged(record: Record, reason: StopReason, why: str, error: ServiceError) -> Solution:
+    """The best path written before; raises the error if there is none."""
+    found = record.best(reason) if record.drafts else None
+    if found is None:
+        raise error
+    record.warnings.append(f"{why}; this is the best path written before.")
+    return found
 
 
 def _unavailable() -> VerifierUnavailable:

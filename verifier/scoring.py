@@ -84,6 +84,10 @@ class VerifierError(Exception):
     """The verifier does not answer, or answers nonsense; the message is one sentence."""
 
 
+class PathTooLong(VerifierError):
+    """A path has more tokens than the verifier can read: nothing is wrong with the verifier."""
+
+
 class Verifier(Protocol):
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         """One verdict a chain, in order; what the meter hears adds up to their costs.

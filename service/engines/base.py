@@ -13,9 +13,10 @@ from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from service.errors import EngineError
+from service.errors import ContextLengthExceeded, EngineError
 from service.text import readable
 from verifier.readout import Query
+from verifier.scoring import PathTooLong, VerifierError
 
 ROUNDING = 1e-3  # a log-probability that is computed may be so far above zero
 
@@ -201,6 +202,12 @@ def turns(query: Query) -> Prompt:
     messages = (Message("system", query.system), Message("user", query.user))
     said = messages if query.system else messages[1:]
     return Prompt(said, query.begun, query.salt, query.session)
+
+
+def unread(says: str, error: Exception) -> VerifierError:
+    """What an engine's error means to the verifier that it reads for."""
+    kind = PathTooLong if isinstance(error, ContextLengthExceeded) else VerifierError
+    return kind(f"{says}: {error}")
 
 
 def numbers(tokens: Iterable[tuple[str, float]]) -> Numbers:

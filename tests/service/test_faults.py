@@ -9,13 +9,22 @@ from typing import Any
 
 import httpx2
 import pytest
-from staging import StatedVerifier, service
+from staging import Playback, StatedVerifier, service
 
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, unwatched
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
-from service.errors import EngineError, EngineUnavailable
+from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable, ServiceError
 from service.settings import Settings
-from verifier.scoring import Chain, Cost, Meter, Score, Verdict, VerifierError, unmetered
+from verifier.scoring import (
+    Chain,
+    Cost,
+    Meter,
+    PathTooLong,
+    Score,
+    Verdict,
+    VerifierError,
+    unmetered,
+)
 
 SUM = "What is 3 and 4 and 5 and 6?"
 DEGRADE = Settings(verifier_down="degrade")
@@ -132,7 +141,7 @@ def test_scores_that_cannot_be_are_never_an_answers(kind: str, settings: Setting
 class Dying(ScriptedEngine):
     """An engine that dies in the call of this number, after a few tokens, until it is revived."""
 
-    def __init__(self, call: int, error: EngineError) -> None:
+    def __init__(self, call: int, error: ServiceError) -> None:
         super().__init__()
         self.calls, self.error, self.dies_in = 0, error, call
 
@@ -162,6 +171,47 @@ def test_an_engine_that_dies_in_a_revision_leaves_the_best_path_so_far_and_it_is
     assert lost.headers["x-surefoot-warning"] == "engine_lost"
     assert solved["usage"]["wasted"] == 3
     assert after.json()["stop_reason"] == "accepted"
+
+
+class Shortsighted(StatedVerifier):
+    """A verifier that reads so many paths, and of the next one says that it is too long."""
+
+    def __init__(self, reads: int) -> None:
+        super().__init__()
+        self.reads = reads
+
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        if len(self.chains) >= self.reads:
+            raise PathTooLong("it is too long")
+        return await super().score(chains, meter)
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_path_longer_than_the_verifier_can_read_leaves_the_best_one_before(reads: int) -> None:
+    """Written on from a long prefix it outgrew the verifier, and all that was paid for was lost."""
+    draft, other = " 2 (0.2)\nAnswer: \\boxed{2}", " 3\nAnswer: \\boxed{3}"
+    engine = ScriptedEngine(Playback(draft, other))
+    with service(engine, Shortsighted(reads)) as client:
+        found = ask(client, strategy="stepco", baseline="none").json()
+
+    assert ("too_long", False, "2") == (found["stop_reason"], found["verified"], found["answer"])
+    assert any("longer than the models can read" in warning for warning in found["warnings"])
+    assert found["steps"][0]["score"] == ({"correct": 0.2, "value": 0.2} if reads else None)
+
+
+def test_a_path_longer_than_the_policy_can_read_leaves_the_best_one_before() -> None:
+    with service(Dying(2, ContextLengthExceeded("it is too long"))) as client:
+        found = ask(client).json()
+
+    assert "too_long" == found["stop_reason"]
+    assert found["answer"] is not None
+
+
+def test_a_question_longer_than_the_policy_can_read_is_refused() -> None:
+    with service(Dying(1, ContextLengthExceeded("it is too long"))) as client:
+        answer = ask(client)
+
+    assert (400, "context_length_exceeded") == (answer.status_code, answer.json()["error"]["code"])
 
 
 def test_a_further_answer_that_fails_does_not_lose_the_first() -> None:

@@ -23,7 +23,7 @@ from service.engines.llamacpp.slots import ANY, SLOTS, Held, Slots
 from service.engines.llamacpp.tokenizer import Tokenizer
 from service.errors import ContextLengthExceeded, EngineError, EngineUnavailable
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, Meter, VerifierError, unmetered
+from verifier.scoring import Cost, Meter, unmetered
 from verifier.together import together
 
 BIAS = 60.0  # lifts the tokens of a reading above all others; their odds stay as they are
@@ -80,7 +80,7 @@ class LlamaCppEngine:
             ]
             return [await self._read(held, words, pairs, meter) for held in shown]
         except (EngineError, ContextLengthExceeded, LookupError, ZeroDivisionError) as error:
-            raise VerifierError(f"{self.name} gave no reading: {error}") from error
+            raise base.unread(f"{self.name} gave no reading", error) from error
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.measure([base.turns(query) for query in queries])

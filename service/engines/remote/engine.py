@@ -303,4 +303,4 @@ class RemoteEngine:
         try:
             yield
         except ServiceError as error:
-            raise VerifierError(f"{self.name} {what}: {error}") from error
+            raise base.unread(f"{self.name} {what}", error) from error

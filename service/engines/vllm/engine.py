@@ -22,7 +22,7 @@ from service.engines.written import Turn, Written
 from service.errors import ContextLengthExceeded, ServiceError
 from service.text import readable
 from verifier.readout import Pair, Query, Reading
-from verifier.scoring import Cost, Meter, VerifierError, unmetered
+from verifier.scoring import Cost, Meter, unmetered
 from verifier.together import together
 
 LONG = 50_000  # characters from which a prompt is tokenised beside the loop
@@ -168,7 +168,7 @@ class VllmReader:
             words = {word: self.engine.word(word) for pair in pairs for word in pair}
             return await together(self._read(query, words, pairs, meter) for query in queries)
         except (LookupError, ValueError, ArithmeticError, ServiceError) as error:
-            raise VerifierError(f"{self.name} gave no reading: {error}") from error
+            raise base.unread(f"{self.name} gave no reading", error) from error
 
     async def weigh(self, queries: Sequence[Query]) -> list[int]:
         return await self.engine.measure([base.turns(query) for query in queries])
