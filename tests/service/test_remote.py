@@ -663,6 +663,7 @@ def test_what_may_have_generated_something_is_not_paid_twice(status: int) -> Non
             "message": "request exceeds the available context size",
             "type": "exceed_context_size_error",
         },
+        {"message": "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"},
         "The input (2000 tokens) is longer than the model's context length (1024 tokens).",
     ],
 )

@@ -25,7 +25,8 @@ from service.settings import Settings
 from service.tenants import Tenant
 from verifier.prms import PRMS
 from verifier.prms.prm import RUNNER
-from verifier.scoring import Chain, Verdict, checked
+from verifier.readout import Query
+from verifier.scoring import Chain, PathTooLong, Verdict, checked
 
 pytestmark = [
     pytest.mark.vllm,
@@ -106,6 +107,25 @@ def test_no_more_is_asked_for_than_the_context_has_room_for(url: str) -> None:
     assert short.finish in ("stop", "length")
     with pytest.raises(ContextLengthExceeded, match="2,048 tokens"):
         using(url, lambda e: e.complete([full], SAMPLING))
+
+
+def test_a_query_longer_than_the_context_is_no_failure_of_the_verifier(url: str) -> None:
+    """To the token: of a prompt that fills the context vLLM says that `max_tokens` must be 1."""
+
+    def reads(size: int) -> bool:
+        async def work(engine: RemoteEngine) -> None:
+            (empty,) = await engine.weigh([Query("", "")])
+            query = Query("", "~" * (size - empty))
+            assert [size] == await engine.weigh([query])
+            await engine.read([query], [("a", "b")])
+
+        try:
+            using(url, work)
+        except PathTooLong:
+            return False
+        return True
+
+    assert [True, True, False, False, False] == [reads(size) for size in range(2046, 2051)]
 
 
 @pytest.mark.parametrize("own", ["", "mine", "@/\\\0" * 99])

@@ -20,7 +20,11 @@ FOREIGN = (httpx2.HTTPError, ValidationError)
 
 TIMEOUT = "x-request-timeout-ms"
 _DROPPED = (httpx2.NetworkError, httpx2.ConnectTimeout, httpx2.RemoteProtocolError)
-_TOO_LONG = re.compile(r"context.{0,10}(length|size|window)|maximum model length", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context.{0,10}(length|size|window)|maximum model length"
+    r"|max_tokens must be at least 1, got 0",  # vLLM, of a prompt that fills its context
+    re.IGNORECASE,
+)
 
 
 class Server:
