@@ -65,6 +65,12 @@ class Arm:
         sampling = {**self.sampling, "seed": seed}
         return {"strategy": {**self.strategy}, "sampling": sampling, "budget": {**self.budget}}
 
+    @property
+    def seconds(self) -> float:
+        """How long a solve may take: what is asked for, or the usual where that is no number."""
+        asked = self.budget["deadline_ms"]
+        return (asked if isinstance(asked, int) else ROOM["deadline_ms"]) / 1000
+
     def bounded(self, spent: int) -> Arm:
         """The same with what another arm spent as its budget."""
         assert self.match

@@ -159,7 +159,7 @@ async def _ask(draws: list[Draw], items: list[Item], out: Path, at_once: int, se
     grader = Grader()
     try:
         _doubt(await mistaken(grader, items))
-        within = max(draw.arm.budget["deadline_ms"] for draw in draws) / 1000 + PATIENCE
+        within = max(draw.arm.seconds for draw in draws) + PATIENCE
         async with AsyncClient(server, timeout=within) as client:
             with watching(view) as tell:
                 await Run(client, grader, out, done, tell).ask(draws, at_once)

@@ -44,6 +44,8 @@ BASELINE = BestOfN()  # what StepCo's paper compares with: Best-of-10
 
 @dataclass(frozen=True, slots=True)
 class Task:
+    """What is asked. `cache_salt` is the caller's own part of the salt that its ledger has."""
+
     question: Question
     strategy: Strategy
     budget: Budget
@@ -135,7 +137,7 @@ class Solver:
 
         The ledger, if there is one already, is of the task's budget.
         """
-        ledger = ledger or Ledger(task.budget, salt=task.cache_salt)
+        ledger = ledger or Ledger(task.budget)
         id, created, began = f"solve-{uuid.uuid4().hex}", datetime.now(UTC), ledger.seconds
         record = Record(tell)
         try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.load.scrapes import Scrape, Watcher
+from bench.load.scrapes import SETTLED_WITHIN, Scrape, Watcher
 from service.errors import StartupError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ PROBE = {
     "baseline": "none",
     "budget": {"max_tokens": 1},
 }
-SETTLED_WITHIN = 10.0  # seconds in which what a service holds shall be back where it was
 SAMPLED = 200  # traces of a tenant that are read whole for what was cached
 SLACK = 4  # tasks and descriptors that come and go by themselves
 
@@ -129,12 +128,7 @@ class Auditor:
 
     async def idle(self) -> Scrape | None:
         """As the counters stand when nothing runs, or after a while."""
-        end = time.perf_counter() + SETTLED_WITHIN
-        while (scrape := await self.watcher.look()) and time.perf_counter() < end:
-            if not scrape.inflight:
-                break
-            await asyncio.sleep(0.02)
-        return scrape
+        return await self.watcher.until(lambda scrape: not scrape.inflight)
 
     async def settled(self, base: Scrape | None) -> Settled | None:
         """What is left when all callers have closed; None where that is not shown."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.load.audit import SETTLED_WITHIN, Account, Auditor, Settled, Untold
+from bench.load.audit import Account, Auditor, Settled, Untold
 from bench.load.caller import Caller
 from bench.load.mix import Plan
 from bench.load.outcomes import Outcome
@@ -90,7 +90,7 @@ async def run(plan: Plan, target: Target, tell: Tell) -> Evidence:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-        settled, written = await auditor.settled(base), await _emptied(engine)
+        settled, written = await auditor.settled(base), await engine.until(_emptied)
         told = {outcome.told.solve for outcome in stages.outcomes if outcome.told.solve}
         books = Books(
             base=base,
@@ -107,14 +107,9 @@ async def run(plan: Plan, target: Target, tell: Tell) -> Evidence:
     )
 
 
-async def _emptied(engine: Watcher) -> Scrape | None:
-    """Its counters when nothing is left in its cache, or after a while: vLLM ends a step first."""
-    end = time.perf_counter() + SETTLED_WITHIN
-    while (scrape := await engine.look()) and time.perf_counter() < end:
-        if not scrape.get(CACHE):
-            break
-        await asyncio.sleep(0.2)
-    return scrape
+def _emptied(engine: Scrape) -> bool:
+    """vLLM ends a step before it gives up the cache of who left."""
+    return not engine.get(CACHE)
 
 
 def _solves(base: Scrape | None, settled: Settled | None) -> float:

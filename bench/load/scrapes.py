@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WRITTEN = ("draft", "sample", "revise", "wasted", "baseline")  # kinds of tokens: generated
 READ = ("prompt", "cached")
 EVERY = 1.0  # seconds between two looks
+SETTLED_WITHIN = 10.0  # seconds in which what a service holds shall be back where it was
 CACHE = "vllm:kv_cache_usage_perc"  # of the engine, in use
 
 Labels = tuple[tuple[str, str], ...]
@@ -87,6 +88,15 @@ class Watcher:
         if not response.is_success:
             return None
         return Scrape.parse(response.text, time.perf_counter() - self.began)
+
+    async def until(self, done: Callable[[Scrape], bool]) -> Scrape | None:
+        """As it stands when that is so, or after a while; None if it is not shown."""
+        end = time.perf_counter() + SETTLED_WITHIN
+        while (scrape := await self.look()) and time.perf_counter() < end:
+            if done(scrape):
+                break
+            await asyncio.sleep(0.02)
+        return scrape
 
     async def watch(self) -> None:
         """Until it is cancelled."""

@@ -24,6 +24,16 @@ def test_knobs_budget_and_sampling_stand_in_one_line() -> None:
     assert "best_of_n:n=5,select=weighted_vote,budget.max_tokens=900,sampling.top_p=1.0" == arm.name
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [("", 600), (":budget.deadline_ms=3000", 3)])
+def test_a_solve_is_waited_for_as_long_as_its_deadline_is(asked: str, seconds: float) -> None:
+    assert seconds == Arm.parse(f"single{asked}").seconds
+
+
+@pytest.mark.parametrize("asked", ["null", "soon"])
+def test_a_deadline_that_is_no_number_is_the_servers_to_judge(asked: str) -> None:
+    assert 600 == Arm.parse(f"single:budget.deadline_ms={asked}").seconds
+
+
 def test_an_arm_may_have_a_name() -> None:
     arm = Arm.parse("paper=stepco:revise=rewrite,threshold=null")
 
