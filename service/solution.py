@@ -32,7 +32,7 @@ StopReason = Literal[
     "compute_budget",
     "deadline",
     "shutdown",  # the service had to end
-    "too_long",  # more than the policy or the verifier can read, behind the first path
+    "too_long",  # more than the policy can read, or of which the verifier reads nothing
     "engine_lost",  # the engine failed behind the first path
     "verifier_lost",  # the verifier failed, and by the settings the majority answers
 ]
@@ -122,8 +122,10 @@ class Path:
         return Chain(question, tuple(step.text for step in self.steps), known, certainties)
 
     def scored(self, scores: Sequence[Score]) -> Path:
-        pairs = zip(self.steps, scores, strict=True)
-        return replace(self, steps=tuple(replace(step, score=score) for step, score in pairs))
+        """With these scores of its first steps; the others stay as they are."""
+        pairs = zip(self.steps, scores, strict=False)
+        read = tuple(replace(step, score=score) for step, score in pairs)
+        return replace(self, steps=read + self.steps[len(read) :])
 
     def certain(self, numbers: Sequence[tuple[int, float]]) -> Path:
         """With the certainty of every step that these are in, by where in the text each ends."""

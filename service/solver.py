@@ -35,7 +35,7 @@ from service.strategies import BestOfN
 from service.strategies.attempt import Attempt, Question
 from service.strategies.base import Strategy
 from verifier.answers import Grader
-from verifier.scoring import Cost, PathTooLong, VerifierBackend, VerifierError
+from verifier.scoring import Cost, VerifierBackend, VerifierError
 
 READY_WITHIN = 5.0  # seconds
 TOO_LONG = "The question and a path are longer than the models can read"
@@ -226,9 +226,6 @@ class Solver:
             return _best(record, ledger.exhaust(over).limit)
         except ContextLengthExceeded as error:
             return _salvaged(record, "too_long", TOO_LONG, error)
-        except PathTooLong:
-            unread = ContextLengthExceeded(f"{TOO_LONG}; shorten it.", "problem")
-            return _salvaged(record, "too_long", TOO_LONG, unread)
         except VerifierError as error:
             if self.degrades and (agreed := await record.majority(self.grader)):
                 record.warnings.append("The verifier does not answer; nothing was verified.")

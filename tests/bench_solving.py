@@ -13,13 +13,13 @@ NOTHING = {"prompt": 0, "cached": 0, "completion": 0, "calls": 0}
 def path(
     answer: str | None,
     *steps: str,
-    value: float = 0.5,
+    value: float | None = 0.5,
     round: int = 0,
     sample: int = 0,
     kept: int = 0,
     tokens: int = 10,
 ) -> dict[str, Any]:
-    score = {"correct": value, "value": value}
+    score = None if value is None else {"correct": value, "value": value}
     return {
         "sample": sample,
         "round": round,

@@ -134,6 +134,20 @@ class StatedVerifier:
         return None
 
 
+class Shortsighted(StatedVerifier):
+    """Reads paths of so many steps, and of longer ones nothing that is new."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
+        return [
+            Verdict(chain.known, cut=True) if len(chain.steps) > self.steps else verdict
+            for chain, verdict in zip(chains, await super().score(chains, meter), strict=True)
+        ]
+
+
 LINEAR = {
     "self_attn.q_proj": (896, 896),
     "self_attn.k_proj": (896, 128),

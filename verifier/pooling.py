@@ -18,6 +18,7 @@ from verifier.scoring import (
     Chain,
     Cost,
     Meter,
+    PathTooLong,
     Score,
     Verdict,
     VerifierError,
@@ -29,7 +30,10 @@ Rows = Sequence[Sequence[float]]
 
 
 class Pooler(Protocol):
-    """What a pooling engine offers a verifier. All raise `VerifierError`."""
+    """What a pooling engine offers a verifier.
+
+    All raise `VerifierError`; `pool` raises `PathTooLong` if there is one that is too long.
+    """
 
     @property
     def name(self) -> str: ...
@@ -83,13 +87,11 @@ class Pooling:
     async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
         sheets = await self._sheets(chains)
         fresh = list(dict.fromkeys(sheet.tokens for sheet in sheets if sheet.places))
-        pooled = await self._pooler.pool(fresh) if fresh else []
-        if len(pooled) != len(fresh):
-            raise VerifierError(f"{self.name} answered for {len(pooled)} of {len(fresh)} paths")
-        rows_of, costs = dict(zip(fresh, pooled, strict=True)), {t: Cost(len(t), 1) for t in fresh}
+        rows_of = dict(zip(fresh, await self._pooled(fresh), strict=True))
+        costs = {tokens: Cost(len(tokens), 1) for tokens, rows in rows_of.items() if rows}
         meter(sum(costs.values(), Cost()))
         return [
-            Verdict(self._scores(chain, sheet, rows_of), costs.pop(sheet.tokens, Cost()))
+            self._verdict(chain, sheet, rows_of, costs.pop(sheet.tokens, Cost()))
             for chain, sheet in zip(chains, sheets, strict=True)
         ]
 
@@ -102,14 +104,28 @@ class Pooling:
     async def close(self) -> None:
         await self._pooler.close()
 
-    def _scores(
-        self, chain: Chain, sheet: Sheet, rows_of: dict[tuple[int, ...], Rows]
-    ) -> tuple[Score, ...]:
+    async def _pooled(self, prompts: Sequence[Sequence[int]]) -> Sequence[Rows | None]:
+        """None for those that are too long; of several, each is then asked about for itself."""
+        try:
+            pooled = await self._pooler.pool(prompts) if prompts else []
+        except PathTooLong:
+            if len(prompts) == 1:
+                return [None]
+            return [rows for each in prompts for rows in await self._pooled([each])]
+        if len(pooled) != len(prompts):
+            raise VerifierError(f"{self.name} answered for {len(pooled)} of {len(prompts)} paths")
+        return pooled
+
+    def _verdict(
+        self, chain: Chain, sheet: Sheet, rows_of: dict[tuple[int, ...], Rows | None], cost: Cost
+    ) -> Verdict:
         if not sheet.places:
-            return ()
-        rows = sheet.read(rows_of[sheet.tokens])
-        right = [row[self._prm.good] for row in rows]
-        return (*chain.known, *(Score(p, p) for p in right[len(chain.known) :]))
+            return Verdict((), cost)
+        if (rows := rows_of[sheet.tokens]) is None:
+            return Verdict(chain.known, cost, cut=True)
+        right = [row[self._prm.good] for row in sheet.read(rows)]
+        fresh = tuple(Score(p, p) for p in right[len(chain.known) :])
+        return Verdict(chain.known + fresh, cost)
 
     async def _sheets(self, chains: Sequence[Chain]) -> list[Sheet]:
         pieces = [

@@ -12,7 +12,17 @@ from typing import Protocol
 
 from verifier import steps
 from verifier.calibration import Calibration
-from verifier.scoring import EVEN, Aggregate, Chain, Cost, Meter, Score, Verdict, unmetered
+from verifier.scoring import (
+    EVEN,
+    Aggregate,
+    Chain,
+    Cost,
+    Meter,
+    PathTooLong,
+    Score,
+    Verdict,
+    unmetered,
+)
 from verifier.together import together
 
 Pair = tuple[str, str]
@@ -54,7 +64,8 @@ class Reader(Protocol):
     ) -> list[Reading]:
         """One reading a query, in order; what one shares with the next is computed once.
 
-        What the meter hears adds up to the readings' costs. Raises `VerifierError`.
+        What the meter hears adds up to the readings' costs. Raises `VerifierError`, which is
+        `PathTooLong` if there is one that the engine cannot read.
         """
         ...
 
@@ -128,7 +139,10 @@ class Readout:
         return [replace(query, session=session, salt=salt, until=until) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
-        readings = await self._reader.read(self._queries(chain), self._pairs, meter)
+        try:
+            readings = await self._reader.read(self._queries(chain), self._pairs, meter)
+        except PathTooLong:
+            return Verdict(chain.known, cut=True)
         scores = tuple(
             self._score_of(reading, chain.certainty(steps))
             for steps, reading in enumerate(readings, len(chain.known) + 1)

@@ -66,10 +66,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A score for every step of a chain, in order, and what they cost."""
+    """A score for every step of a chain, in order, and what they cost.
+
+    `cut`: the chain is longer than the verifier can read; the scores are of its first steps alone.
+    """
 
     scores: tuple[Score, ...]
     cost: Cost = Cost()
+    cut: bool = False
 
 
 Meter = Callable[[Cost], None]
@@ -85,7 +89,7 @@ class VerifierError(Exception):
 
 
 class PathTooLong(VerifierError):
-    """A path has more tokens than the verifier can read: nothing is wrong with the verifier."""
+    """A path has more tokens than the model can read: nothing is wrong with the verifier."""
 
 
 class Verifier(Protocol):
@@ -123,17 +127,16 @@ class VerifierBackend(Verifier, Protocol):
 
 
 def checked(chains: Sequence[Chain], verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts, if each chain has one with a pair of probabilities a step.
+    """The verdicts, if each chain has one with a pair of probabilities a step that was read.
 
     Raises `VerifierError` if not.
     """
     if len(chains) != len(verdicts):
         raise VerifierError(f"the verifier gave {len(verdicts)} verdicts on {len(chains)} paths")
     for chain, verdict in zip(chains, verdicts, strict=True):
-        if len(chain.steps) != len(verdict.scores):
-            raise VerifierError(
-                f"the verifier gave {len(verdict.scores)} scores for {len(chain.steps)} steps"
-            )
+        read = len(verdict.scores)
+        if read > len(chain.steps) or (read < len(chain.steps) and not verdict.cut):
+            raise VerifierError(f"the verifier gave {read} scores for {len(chain.steps)} steps")
         if not all(0 <= p <= 1 for score in verdict.scores for p in (score.correct, score.value)):
             raise VerifierError("the verifier gave a score that is no probability")
     return list(verdicts)

@@ -24,6 +24,7 @@ from verifier.answers import normal
 from verifier.training.metrics import Figure, Flags, Floats, Numbers, figures
 
 ORDERS = 64  # random orders of a question's samples
+UNREAD = [0.0]  # the values of a sample that the verifier could not read
 Chooser = Literal["vote", "weighted vote", "best", "best last"]
 CHOOSERS: tuple[Chooser, ...] = ("vote", "weighted vote", "best", "best last")
 By = Literal["mean", "question"]
@@ -168,12 +169,12 @@ def _share(part: Floats, whole: Numbers) -> Floats:
 
 
 def _samples(solve: Solve) -> int:
-    """How many samples a solve holds, if they are all that it did, and all verified."""
+    """How many samples a solve holds, if they are all that it did, and were verified."""
     if solve.solution is None:
         return 0
     paths = solve.solution.trace.paths
-    whole = all(path.round == 0 and _values(path) for path in paths)
-    return len(paths) if whole else 0
+    drawn = all(path.round == 0 for path in paths)
+    return len(paths) if drawn and any(map(_values, paths)) else 0
 
 
 def _values(path: Seen) -> list[float]:
@@ -189,8 +190,8 @@ def _pool(solve: Solve) -> Pool:
     return Pool(
         right=np.array(solve.paths_right),
         answers=np.array([-1 if answer is None else said.index(answer) for answer in said]),
-        values=np.array([np.mean(_values(path)) for path in paths], float),
-        lasts=np.array([_values(path)[-1] for path in paths], float),
+        values=np.array([np.mean(_values(path) or UNREAD) for path in paths], float),
+        lasts=np.array([(_values(path) or UNREAD)[-1] for path in paths], float),
         generated=np.array([path.policy.completion for path in paths], float),
         verifying=np.array([path.verifier.tokens for path in paths], float),
         prompt=float(paths[0].policy.prompt),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 import re
 from asyncio import TaskGroup
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from service import events
 from service.engines.base import Delta, Engine, Message, Prompt, Sampling, Usage, at
-from service.errors import EngineError
+from service.errors import ContextLengthExceeded, EngineError
 from service.solution import UNCHECKED, Path
 from service.strategies import prompts
 from service.strategies.checking import Check, Stop
@@ -170,10 +170,14 @@ class Attempt:
         return whole
 
     async def verify(self, paths: Sequence[Path], doubt: Doubt) -> list[Path]:
-        """The paths with a score at every step; `doubt` says which step the listener hears of."""
+        """The paths with a score at every step; `doubt` says which step the listener hears of.
+
+        A path that is longer than the verifier can read has scores at its first steps alone, and is
+        in doubt from there. Raises `ContextLengthExceeded` if nothing of any could be read.
+        """
         question = self.question.text
         chains = [path.chain(question) for path in paths if path.score("last") is None]
-        verdicts = iter(await self.verifier.score(chains) if chains else ())
+        verdicts = self._read(await self.verifier.score(chains) if chains else [])
         done = []
         for path in paths:
             known = path.chain(question).known
@@ -251,6 +255,17 @@ class Attempt:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures.exceptions[0].__cause__
         return self._left([writer.path for writer in writers])
+
+    def _read(self, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
+        if cut := sum(verdict.cut for verdict in verdicts):
+            if not any(verdict.scores for verdict in verdicts):
+                raise ContextLengthExceeded(
+                    "The question and a path are longer than the verifier can read; shorten it.",
+                    "problem",
+                )
+            why = f"{cut} of {len(verdicts)} paths are longer than the verifier can read."
+            self.tell(events.Warned(why))
+        return iter(verdicts)
 
     def _check(self, stop: Stop | None, group: TaskGroup) -> Check | None:
         """Free text is never stopped: who knows whether it will state an answer."""

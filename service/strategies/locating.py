@@ -29,12 +29,16 @@ UNREAD = 2.0  # log-odds of `correct` before the first step: a step is right 88 
 
 
 def located(path: Path, by: Locate, threshold: float, attempt: Attempt, since: int = 0) -> int:
-    """The step, from `since` on, of a path that is scored; the first one where it has none."""
+    """The step, from `since` on, of a path that is verified; the first one where it has none.
+
+    Of one that could not be read to its end it is the first in doubt.
+    """
     if len(path.steps) <= since:
         return since
     if by == "random":
         return attempt.chance([path]).randrange(since, len(path.steps))
-    if by == "correct" and (weak := path.weak_step(threshold, since)) is not None:
+    first = by == "correct" or path.score("last") is None
+    if first and (weak := path.weak_step(threshold, since)) is not None:
         return weak
     falls = [_falls(path, readout) for readout in _READOUTS[by]]
     return max(range(since, len(path.steps)), key=lambda index: sum(each[index] for each in falls))

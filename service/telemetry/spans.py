@@ -188,6 +188,8 @@ def _of(verdicts: Iterator[Verified], paths: int) -> Iterable[Verified]:
 def _judged(span: Span, verdicts: Iterable[Verified], at: int) -> None:
     for verdict in verdicts:
         steps = [step.score for step in verdict.path.steps if step.score is not None]
+        if not steps:
+            continue  # longer than the verifier can read
         place = f"sample {verdict.path.sample}, round {verdict.path.round}"
         sound = verdict.weak is None
         doubt = "no step is weak" if sound else f"step {(verdict.weak or 0) + 1} is weak"

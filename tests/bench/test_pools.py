@@ -145,6 +145,14 @@ def test_paths_that_were_revised_are_no_samples() -> None:
     assert Unit("sums", "0", 0) in Board.of([whole]).arms["arm"]
 
 
+def test_a_sample_that_the_verifier_could_not_read_is_worth_nothing_and_has_its_vote() -> None:
+    samples = [path("8", sample=0), path("7", sample=1), path("8", sample=2, value=None)]
+    (held,) = pools(Board.of([solve("arm", 0, samples)]), "arm").values()
+
+    assert 0.0 == held.values[2] == held.lasts[2]
+    assert held.answers[0] == held.answers[2] >= 0
+
+
 def _vote(answers: list[int]) -> float:
     """One of the winners by lot; answer 1 is right."""
     counts = {answer: answers.count(answer) for answer in answers}

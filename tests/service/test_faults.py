@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from staging import Playback, StatedVerifier, service
+from staging import Playback, Shortsighted, StatedVerifier, service
 
 from service.engines.base import Completion, Prompt, Sampling, Told, Usage, Watch, unwatched
 from service.engines.scripted import ArithmeticVerifier, ScriptedEngine
@@ -19,7 +19,6 @@ from verifier.scoring import (
     Chain,
     Cost,
     Meter,
-    PathTooLong,
     Score,
     Verdict,
     VerifierError,
@@ -173,30 +172,72 @@ def test_an_engine_that_dies_in_a_revision_leaves_the_best_path_so_far_and_it_is
     assert after.json()["stop_reason"] == "accepted"
 
 
-class Shortsighted(StatedVerifier):
-    """A verifier that reads so many paths, and of the next one says that it is too long."""
-
-    def __init__(self, reads: int) -> None:
-        super().__init__()
-        self.reads = reads
-
-    async def score(self, chains: Sequence[Chain], meter: Meter = unmetered) -> list[Verdict]:
-        if len(self.chains) >= self.reads:
-            raise PathTooLong("it is too long")
-        return await super().score(chains, meter)
+DRAFT = " a\nStep 2: b (0.2)\nAnswer: \\boxed{2}"
+LONG = " c\nStep 3: d\nAnswer: \\boxed{3}"
+SHORT = " e\nAnswer: \\boxed{4}"
 
 
-@pytest.mark.parametrize("reads", [0, 1])
-def test_a_path_longer_than_the_verifier_can_read_leaves_the_best_one_before(reads: int) -> None:
-    """Written on from a long prefix it outgrew the verifier, and all that was paid for was lost."""
-    draft, other = " 2 (0.2)\nAnswer: \\boxed{2}", " 3\nAnswer: \\boxed{3}"
-    engine = ScriptedEngine(Playback(draft, other))
-    with service(engine, Shortsighted(reads)) as client:
-        found = ask(client, strategy="stepco", baseline="none").json()
+def read(steps: int, strategy: dict[str, Any], *texts: str) -> dict[str, Any]:
+    """What comes of the texts under a verifier that reads so many steps."""
+    with service(ScriptedEngine(Playback(*texts)), Shortsighted(steps)) as client:
+        found: dict[str, Any] = ask(client, strategy=strategy, baseline="none").json()
+    return found
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_path_of_which_nothing_can_be_read_leaves_the_best_one_before(steps: int) -> None:
+    """What outgrew the verifier was told as its failure, and all that was paid for was lost."""
+    draft = " 2 (0.2)\nAnswer: \\boxed{2}"
+    found = read(steps, {"name": "stepco"}, draft, " 3\nStep 2: c\nAnswer: \\boxed{3}")
 
     assert ("too_long", False, "2") == (found["stop_reason"], found["verified"], found["answer"])
     assert any("longer than the models can read" in warning for warning in found["warnings"])
-    assert found["steps"][0]["score"] == ({"correct": 0.2, "value": 0.2} if reads else None)
+    assert found["steps"][0]["score"] == ({"correct": 0.2, "value": 0.2} if steps else None)
+
+
+def test_a_revision_that_outgrows_the_verifier_is_in_doubt_from_where_it_is_unread() -> None:
+    found = read(2, {"name": "stepco"}, DRAFT, LONG, SHORT)
+
+    assert ("accepted", True, "4") == (found["stop_reason"], found["verified"], found["answer"])
+    assert [0, 1, 1] == [each["kept"] for each in found["rounds"]]
+    assert [2, 2, None] == [each["first_weak"] for each in found["rounds"]]
+    assert ["1 of 1 paths are longer than the verifier can read."] == found["warnings"]
+
+
+def test_what_was_read_of_it_while_it_was_written_is_kept() -> None:
+    strategy = {"name": "stepco", "stream": True, "max_rounds": 2}
+    found = read(2, strategy, DRAFT, LONG, SHORT, SHORT)
+
+    assert "max_rounds" == found["stop_reason"]
+    assert [0, 1, 2] == [each["kept"] for each in found["rounds"]][:3]
+
+
+def test_a_sample_that_outgrows_the_verifier_costs_no_other_its_verdict() -> None:
+    """One that went in circles ended Best-of-N with nothing verified."""
+    whole = " a (0.6)\nAnswer: \\boxed{5}"
+    found = read(2, {"name": "best_of_n", "n": 3}, f" a\nStep 2: b\nStep 3:{LONG}", SHORT, whole)
+
+    assert ("sampled", True, "4") == (found["stop_reason"], found["verified"], found["answer"])
+    assert [None, 0.9, 0.6] == [each["score"] for each in found["candidates"]]
+    assert ["1 of 3 paths are longer than the verifier can read."] == found["warnings"]
+
+
+def test_a_path_that_outgrows_the_verifier_has_its_vote() -> None:
+    agreeing = [" e\nAnswer: \\boxed{3}"] * 9
+    long = " a\nStep 2: b\nStep 3: c\nAnswer: \\boxed{3}"
+    found = read(2, {"name": "adaptive", "max_paths": 9}, SHORT, long, *agreeing)
+
+    assert ("agreed", "3") == (found["stop_reason"], found["answer"])
+    assert [0.9, None] == [each["score"] for each in found["candidates"]][:2]
+
+
+@pytest.mark.parametrize("name", ["beam_search", "dvts", "particle_filter"])
+def test_a_search_goes_on_beside_a_path_that_outgrows_the_verifier(name: str) -> None:
+    long = " a\nStep 2: b", " c\nStep 3: d", *[" f\nAnswer: \\boxed{3}"] * 9
+    found = read(1, {"name": name, "n": 2}, *long)
+
+    assert ("sampled", False, "3") == (found["stop_reason"], found["verified"], found["answer"])
+    assert "2 of 2 paths are longer than the verifier can read." in found["warnings"]
 
 
 def test_a_path_longer_than_the_policy_can_read_leaves_the_best_one_before() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,6 +56,14 @@ def test_both_readouts_together_find_what_neither_is_sure_of() -> None:
 
 def test_a_path_with_no_doubtful_step_has_one_where_it_falls_most() -> None:
     assert 1 == located(path((0.95, 0.5), (0.7, 0.5), (0.69, 0.5)), "correct", 0.5, ATTEMPT)
+
+
+@pytest.mark.parametrize("by", ["correct", "value", "both"])
+def test_of_a_path_that_could_not_be_read_to_its_end_it_is_the_first_in_doubt(by: Locate) -> None:
+    sound = replace(path((0.9, 0.9)), steps=(*path((0.9, 0.9)).steps, Step("?", 1), Step("?", 1)))
+    doubted = replace(sound, steps=(*path((0.4, 0.9)).steps, *sound.steps[1:]))
+
+    assert (1, 0) == (located(sound, by, 0.5, ATTEMPT), located(doubted, by, 0.5, ATTEMPT))
 
 
 def test_a_random_step_is_any_and_the_same_when_asked_again() -> None:

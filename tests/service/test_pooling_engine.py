@@ -13,7 +13,7 @@ from rewarders import REWARDERS
 
 from verifier.pooling import Pooling
 from verifier.prms import PRMS
-from verifier.scoring import Chain, VerifierError, checked
+from verifier.scoring import Chain, Verdict, checked
 from verifier.steps import neutralise
 
 pytestmark = [
@@ -45,8 +45,8 @@ def test_vllm_scores_as_the_models_own_code_does(name: str, tmp_path: Path) -> N
         pooling = Pooling(engine, prm)
         try:
             verdicts = checked(chains, await pooling.score(chains))
-            with pytest.raises(VerifierError, match="refused"):
-                await pooling.score([Chain(QUESTION * 50, PATHS[0])])
+            cut, whole = await pooling.score([Chain(QUESTION * 50, PATHS[0]), chains[0]])
+            assert (cut, whole.scores) == (Verdict((), cut=True), verdicts[0].scores)
             await pooling.check()
         finally:
             await pooling.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer
-from staging import Playback, StatedVerifier
+from staging import Playback, Shortsighted, StatedVerifier
 from typer.testing import CliRunner, Result
 
 from service import rescoring
@@ -116,6 +116,18 @@ def test_by_the_same_verifier_the_scores_are_the_same() -> None:
 
     assert [path.before for path in told.paths] == [path.after for path in told.paths]
     assert told.before == told.after
+
+
+@pytest.mark.parametrize("strategy", [StepCo(max_rounds=1), BestOfN(n=2)], ids=str)
+def test_a_path_that_outgrew_the_verifier_is_chosen_from_as_it_was(strategy: Strategy) -> None:
+    engine = written(" a\nStep 2: b (0.2)\nAnswer: 2", " c\nStep 3: d\nStep 4: e\nAnswer: 3")
+    trace = solved(strategy, engine=engine, verifier=Shortsighted(2))
+
+    told = again(trace)
+
+    assert told.before == told.after
+    assert told.diverged is None
+    assert all(path.before == path.after for path in told.paths)
 
 
 def test_another_aggregate_may_choose_another_candidate() -> None:

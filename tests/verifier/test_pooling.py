@@ -16,7 +16,7 @@ from rewarders import REWARDERS, Rewarder
 from verifier.pooling import Pooling, Rows
 from verifier.prms import PRMS
 from verifier.prms.prm import Turns
-from verifier.scoring import Chain, Cost, Score, Verdict, VerifierError, checked
+from verifier.scoring import Chain, Cost, PathTooLong, Score, Verdict, VerifierError, checked
 from verifier.steps import neutralise
 
 pytest.importorskip("torch", reason="the reference scores are torch's")
@@ -173,6 +173,23 @@ def test_scores_that_are_known_stand() -> None:
     (verdict,), _ = scored("skywork-o1-prm", Chain(QUESTION, STEPS, known))
 
     assert (*known, *whole.scores[1:]) == verdict.scores
+
+
+def test_a_path_that_is_too_long_keeps_what_is_known_of_it_and_costs_no_other_its_verdict() -> None:
+    class Short(TorchPooler):
+        async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
+            if any(len(prompt) > 500 for prompt in prompts):
+                raise PathTooLong("too long")
+            return await super().pool(prompts)
+
+    chain, known = Chain(QUESTION, STEPS), (Score(0.25, 0.75),)
+    long = Chain(QUESTION, ("one", "two " * 500), known)
+    pooling = Pooling(Short(rewarder("rlhflow")), PRMS["rlhflow"])
+
+    cut, whole = asyncio.run(pooling.score([long, chain]))
+
+    assert Verdict(known, cut=True) == cut
+    assert scored("rlhflow", chain)[0] == [whole]
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-math-prm", "skywork-o1-prm", "math-shepherd"])

@@ -12,7 +12,17 @@ import pytest
 from verifier.calibration import Blend, Calibration, Scale
 from verifier.judge import judge
 from verifier.readout import MARKED, Layout, Pair, Query, Reading, Readout, marked
-from verifier.scoring import EVEN, Chain, Cost, Meter, Score, VerifierError, unmetered
+from verifier.scoring import (
+    EVEN,
+    Chain,
+    Cost,
+    Meter,
+    PathTooLong,
+    Score,
+    Verdict,
+    VerifierError,
+    unmetered,
+)
 from verifier.steps import MARKER
 
 
@@ -143,6 +153,24 @@ class FailingReader(NotingReader):
 def test_a_reader_that_fails_is_a_verifier_that_fails() -> None:
     with pytest.raises(VerifierError, match="no reading"):
         asyncio.run(Readout(FailingReader(), MARKED, "readout").score([CHAIN, CHAIN]))
+
+
+def test_a_path_that_is_too_long_keeps_what_is_known_of_it_and_costs_no_other_its_verdict() -> None:
+    class Short(NotingReader):
+        async def read(
+            self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
+        ) -> list[Reading]:
+            if "four" in queries[-1].begun:
+                raise PathTooLong("no reading")
+            return await super().read(queries, pairs, meter)
+
+    readout = Readout(Short(), MARKED, "readout")
+    long = replace(CHAIN, steps=(*CHAIN.steps, "four"), known=(EVEN,))
+
+    whole, cut = asyncio.run(readout.score([CHAIN, long]))
+
+    assert (3, False) == (len(whole.scores), whole.cut)
+    assert Verdict((EVEN,), cut=True) == cut
 
 
 def test_a_value_is_blended_with_what_the_policy_was_certain_of_so_far() -> None:

@@ -36,6 +36,7 @@ def test_a_path_of_no_steps_scores_nothing() -> None:
         [],
         [Verdict((SURE,))],
         [Verdict((SURE, SURE, SURE))],
+        [Verdict((SURE, SURE, SURE), cut=True)],
         [Verdict((SURE, Score(math.nan, 0.5)))],
         [Verdict((SURE, Score(0.5, 1.5)))],
         [Verdict((SURE, SURE)), Verdict((SURE, SURE))],
@@ -46,5 +47,6 @@ def test_miscounts_and_what_is_no_probability_are_refused(verdicts: list[Verdict
         checked([CHAIN], verdicts)
 
 
-def test_one_probability_pair_a_step_is_let_through() -> None:
-    assert [Verdict((SURE, SURE))] == checked([CHAIN], [Verdict((SURE, SURE))])
+@pytest.mark.parametrize("verdict", [Verdict((SURE, SURE)), Verdict((SURE,), cut=True)])
+def test_one_probability_pair_a_step_that_was_read_is_let_through(verdict: Verdict) -> None:
+    assert [verdict] == checked([CHAIN], [verdict])

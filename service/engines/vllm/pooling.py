@@ -13,7 +13,7 @@ from service.engines.vllm.tokenizer import pretrained
 from service.errors import EngineError
 from verifier.pooling import Rows
 from verifier.prms.prm import RUNNER, Prm, Turns
-from verifier.scoring import VerifierError
+from verifier.scoring import PathTooLong, VerifierError
 from verifier.together import together
 
 CONTEXT = 4096  # tokens of a path at the most; Qwen2.5-Math has no more
@@ -23,8 +23,15 @@ CACHE = 2.0  # GiB; nothing is kept between calls
 class PoolingEngine:
     """Make it with `load`."""
 
-    def __init__(self, core: Core, tokenizer: Any, name: str) -> None:  # noqa: ANN401 - untyped
+    def __init__(
+        self,
+        core: Core,
+        tokenizer: Any,  # noqa: ANN401 - untyped
+        name: str,
+        context: int,
+    ) -> None:
         self.name = name
+        self._context = context
         self._core = core
         self._tokenizer = tokenizer
 
@@ -36,12 +43,14 @@ class PoolingEngine:
         more = {**prm.arguments, **RUNNER}
         plan = Plan(model, context, CACHE, threads=threads, eager=eager, more=more)
         core = await Core.start(plan)
-        return cls(core, await asyncio.to_thread(pretrained, model), Path(model).name)
+        return cls(core, await asyncio.to_thread(pretrained, model), Path(model).name, context)
 
     async def encode(self, texts: Sequence[str | Turns]) -> list[list[int]]:
         return await asyncio.to_thread(lambda: [self._encoded(text) for text in texts])
 
     async def pool(self, prompts: Sequence[Sequence[int]]) -> list[Rows]:
+        if any(len(prompt) > self._context for prompt in prompts):
+            raise PathTooLong(f"{self.name} reads {self._context:,} tokens at the most")
         with self._translated():
             return await together(self._core.pool(list(prompt)) for prompt in prompts)
 

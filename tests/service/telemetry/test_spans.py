@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from staging import Playback, StatedVerifier, running
+from staging import Playback, Shortsighted, StatedVerifier, running
 
 from service.app import create_app
 from service.assembly import load_spans
@@ -150,6 +150,16 @@ def test_samples_of_one_call_are_judged_in_one_span() -> None:
     assert attributes(verify)["surefoot.verifier.paths"] == 3
     assert len(verify.events) == 2 * 3
     assert attributes(whole)["surefoot.tokens"] > 0
+
+
+def test_a_sample_that_outgrew_the_verifier_has_no_result() -> None:
+    engine = ScriptedEngine(Playback(DRAFT, " a\nAnswer: 1"))
+    asked = {"strategy": {"name": "best_of_n", "n": 2}, "baseline": "none"}
+
+    spans, _ = exported(engine, Shortsighted(1), [asked])
+
+    told = [attributes(event)["gen_ai.evaluation.explanation"] for event in spans[-1].events]
+    assert told == ["sample 1, round 0: no step is weak"] * 2
 
 
 def test_a_callers_trace_is_gone_on_with() -> None:
