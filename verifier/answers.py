@@ -1,9 +1,9 @@
 r"""Extracts the final answer of a text and compares two answers.
 
 Nothing is evaluated in this process: numbers are compared exactly, words by their letters, and all
-else goes to math-verify in a process of its own, which is killed when it takes too long. Not
-covered: rounding ("0.33" is not "1/3"), and units in bare words other than math-verify's own
-("18 eggs" is not "18", though `18\text{ eggs}` is).
+else goes to math-verify in a process of its own, which is killed when it takes too long. What names
+one number among words, "18 eggs" or "She sells 18 eggs", is that number. Not covered: rounding
+("0.33" is not "1/3").
 """
 
 import asyncio
@@ -26,18 +26,27 @@ _TAGGED = re.compile(r"(?s).*<ans>((?:(?!<ans>).)+?)</ans>")
 _STATED = re.compile(r"(?is).*\banswer[*_ \t]*(?::|is\b)[:*_\s]*+(\S[^\n]*?)(?:[.!]\s|\n|\Z)")
 _REWRITES = (
     (r"\\(?:left|right)(?![a-z])|\\!|\^\{?\\circ\}?|°", ""),
-    (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf)|mbox)\s*\{([^{}]*)\}", r"\1"),
+    (r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf)|mbox)\s*\{([^{}]*)\}", r" \1 "),
     (r"\\[dt]frac(?![a-z])", r"\\frac"),
     (r"\\[,;: ]|~", " "),
     (r"\{,\}", ","),
     (r"\\?[$€£¥₹]|(?<=\d)\s*(?:dollars?|euros?)\b", ""),
     (r"\\%|(?<=\d)\s*percent\b", "%"),
     (r"[−–]", "-"),
-    (r"(?<!\w)\s+|\s+(?!\w)", ""),
+    (r"\s+", " "),
+    (r"(?<!\w) | (?!\w)", ""),
     (r"\.\Z", ""),
     (r"\A\(?([A-Z])\)?:?\Z", r"\1"),
 )
 _WORDS = re.compile(r"|[A-Z]|(?i:no)|(?=.*[^\W\d_]{3})[^\W\d_]+(?:[ '][^\W\d_]+)*")
+_WORD = r"[^\W\d_]+(?:[-'’][^\W\d_]+)*"
+_TALK = rf"(?:{_WORD}|[ ,:;.()])*"
+_STATEMENT = re.compile(rf"({_TALK})(?<![\w.])(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?!\w)({_TALK})")
+_OPPOSED = re.compile("than|least|most|not|minus|negative")  # before the number
+_MEANT = re.compile(  # by these it is another number
+    "dozens?|(?:hundred|thousand|[bmtr]+illion)s?|half|halves|thirds?|(?:four|fif|six|seven|eigh|nin|"
+    "ten)ths|squared?|cubed?|roots?|sin|cos|tan|log|mod|factorial"
+)
 _NUMBER = re.compile(
     r"""(?ax) (?P<sign>[+-]?) [ ]? (?P<whole>\d+[ ](?=\d+/))?
     (?P<rest> \d+/0*[1-9]\d* | (?=\.?\d) (?: \d{1,3}(?:[, ]\d{3})+ | \d* ) (?:\.\d+)? ) %?"""
@@ -136,11 +145,26 @@ def _plainly_same(gold: str, answer: str) -> bool | None:
         return True
     if max(len(gold), len(answer)) > LONGEST or any(map(_WORDS.fullmatch, (wanted, given))):
         return False
-    left, right = _number(wanted), _number(given)
+    (left, of), (right, by) = _quantity(wanted), _quantity(given)
     if left is None or right is None:
         return None
     hundredfold = wanted.endswith("%") and not given.endswith("%")
-    return left == right or (hundredfold and left == 100 * right)
+    alike = left == right or (hundredfold and left == 100 * right)
+    return alike and (of <= by or by <= of)
+
+
+def _quantity(form: str) -> tuple[Fraction | None, frozenset[str]]:
+    """The one number that a normal form names, and the words around it."""
+    found = _STATEMENT.fullmatch(form)
+    before, after = (re.findall(_WORD, found[k].casefold()) if found else [] for k in (1, 3))
+    words = frozenset(before + after)
+    if not found or not words:
+        return _number(form), frozenset()
+    told = max(map(len, words)) > 2 and all(len(word) > 1 or word in "ai" for word in words)
+    opposed = before and _OPPOSED.fullmatch(before[-1])
+    if opposed or not told or any(map(_MEANT.fullmatch, words)):
+        return None, words
+    return _number(found[2]), words
 
 
 def _number(form: str) -> Fraction | None:

@@ -24,21 +24,29 @@ SAME_EITHER_WAY = (
     ("50%", "50"), ("12.5%", "12.5"), ("A", "(A)"), ("A", "A."), ("(A)", "A:"), ("B", r"\text{B}"),
     ("no", "No"), ("Yes", r"\text{yes.}"), ("no solution", r"\text{No solution}"),
     (r"90^\circ", "90"), ("x + 1", "x+1"), (r"\left(1, 2\right)", "(1,2)"),
+    ("18", "18 eggs"), ("18", r"18 \text{ eggs}"), ("18", r"18\text{eggs}"), ("18.0", "18 eggs."),
+    ("18 eggs", "She sells 18 eggs a day"), ("35.52", "Tom spent $35.52 on video games"),
+    ("15.1", "Total cement used: 15.1 tons"), ("0.2", "It weighs 0.2 pounds more than the other"),
+    ("1234", "In all, 1,234 people came."), ("-5", "-5 degrees"), ("4", "4 seeds (per pot)"),
+    ("0.5", "Tess's cup holds 0.5 litres"), ("90", r"90\text{ degrees}"),
 )  # fmt: skip
 DIFFERENT_EITHER_WAY = (
     ("18", "81"), ("18", "18.1"), ("18", "-18"), ("1,234", "1.234"), ("1/3", "0.33"), ("12", "1/2"),
     ("3/2", "11/2"), ("1/2", "1 1/2"), ("0.5", "50"), ("A", "B"), ("A", "a"), ("yes", "no"),
     ("listen", "silent"), ("banana", "0"), ("", "0"), ("", "x"), ("18", "eighteen"),
-    ("(A)", "apple"),
+    ("(A)", "apple"), ("18", "19 eggs"), ("5 hours", "5 minutes"), ("-5", "It is 5 degrees"),
 )  # fmt: skip
 PROVEN = (
     (r"\sqrt{8}", r"2\sqrt{2}"), ("(x+1)^2", "x^2+2x+1"), ("x=5", "5"), ("1,2", "2, 1"),
-    (r"\frac{\pi}{2}", r"0.5\pi"), ("10^3", "1000"), ("18", r"18 \text{ eggs}"),
+    (r"\frac{\pi}{2}", r"0.5\pi"), ("10^3", "1000"),
 )  # fmt: skip
 REFUTED = (
     (r"2\sqrt{3}", "23"), ("(3,4)", "3"), ("x+1", "1"), ("x^2", "x2"), ("5x", "5"), ("1,2", "12"),
     ("[0,1]", "(0,1)"), ("x", "y"), ("3,4", "34"), ("2**3", "23"), ("1 2", "12"),
-    ("0", r"\frac{1}{"), ("0", "1/0"), ("5", "}{5"),
+    ("0", r"\frac{1}{"), ("0", "1/0"), ("5", "}{5"), ("9", "9 pencils and 4 rulers"), ("2", "2 pi"),
+    ("18", "minus 18 eggs"), ("2", "2 million people"), ("3", "3 dozen eggs"), ("5", "not 5"),
+    ("5", "at least 5 apples"), ("5", "more than 5 apples"), ("2", "2 thirds of it"),
+    ("5", "It holds .5 litres"), ("5", "5 log x"), ("9", "9 squared"), ("3", "3 x"), ("5", "5/8 miles"),
 )  # fmt: skip
 HOSTILE = "9^{9^{9^{9}}}"
 
