@@ -2,8 +2,8 @@ r"""Extracts the final answer of a text and compares two answers.
 
 Nothing is evaluated in this process: numbers are compared exactly, words by their letters, and all
 else goes to math-verify in a process of its own, which is killed when it takes too long. What names
-one number among words, "18 eggs" or "She sells 18 eggs", is that number. Not covered: rounding
-("0.33" is not "1/3").
+one number among words, "18 eggs" or "She sells 18 eggs", is that number; an option, "(B) 18 eggs",
+its letter. Not covered: rounding ("0.33" is not "1/3").
 """
 
 import asyncio
@@ -34,13 +34,14 @@ _REWRITES = (
     (r"\\%|(?<=\d)\s*percent\b", "%"),
     (r"[−–]", "-"),
     (r"\s+", " "),
+    (r"\A\(([A-Z])\) [\w$\\-].*", r"\1"),
     (r"(?<!\w) | (?!\w)", ""),
     (r"\.\Z", ""),
     (r"\A\(?([A-Z])\)?:?\Z", r"\1"),
 )
 _WORDS = re.compile(r"|[A-Z]|(?i:no)|(?=.*[^\W\d_]{3})[^\W\d_]+(?:[ '][^\W\d_]+)*")
-_WORD = r"[^\W\d_]+(?:[-'’][^\W\d_]+)*"
-_TALK = rf"(?:{_WORD}|[ ,:;.()])*"
+_WORD = r"[^\W\d_]++(?:[-'’][^\W\d_]++)*+"
+_TALK = rf"(?:{_WORD}|[ ,:;.()])*+"
 _STATEMENT = re.compile(rf"({_TALK})(?<![\w.])(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+))(?!\w)({_TALK})")
 _OPPOSED = re.compile("than|least|most|not|minus|negative")  # before the number
 _MEANT = re.compile(  # by these it is another number
