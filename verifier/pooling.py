@@ -88,7 +88,9 @@ class Pooling:
         sheets = await self._sheets(chains)
         fresh = list(dict.fromkeys(sheet.tokens for sheet in sheets if sheet.places))
         rows_of = dict(zip(fresh, await self._pooled(fresh), strict=True))
-        costs = {tokens: Cost(len(tokens), 1) for tokens, rows in rows_of.items() if rows}
+        costs = {
+            tokens: Cost(len(tokens), 1) for tokens, rows in rows_of.items() if rows is not None
+        }
         meter(sum(costs.values(), Cost()))
         return [
             self._verdict(chain, sheet, rows_of, costs.pop(sheet.tokens, Cost()))

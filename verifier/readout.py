@@ -139,15 +139,22 @@ class Readout:
         return [replace(query, session=session, salt=salt, until=until) for query in queries]
 
     async def _score(self, chain: Chain, meter: Meter) -> Verdict:
+        spent = Cost()
+
+        def record(cost: Cost) -> None:
+            nonlocal spent
+            spent += cost
+            meter(cost)
+
         try:
-            readings = await self._reader.read(self._queries(chain), self._pairs, meter)
+            readings = await self._reader.read(self._queries(chain), self._pairs, record)
         except PathTooLong:
-            return Verdict(chain.known, cut=True)
+            return Verdict(chain.known, spent, cut=True)
         scores = tuple(
             self._score_of(reading, chain.certainty(steps))
             for steps, reading in enumerate(readings, len(chain.known) + 1)
         )
-        return Verdict(chain.known + scores, sum((reading.cost for reading in readings), Cost()))
+        return Verdict(chain.known + scores, spent)
 
     def _score_of(self, reading: Reading, certainty: float | None) -> Score:
         odds = dict(zip(self._pairs, reading.odds, strict=True))

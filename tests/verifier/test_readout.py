@@ -161,6 +161,7 @@ def test_a_path_that_is_too_long_keeps_what_is_known_of_it_and_costs_no_other_it
             self, queries: Sequence[Query], pairs: Sequence[Pair], meter: Meter = unmetered
         ) -> list[Reading]:
             if "four" in queries[-1].begun:
+                meter(Cost(7, 1))
                 raise PathTooLong("no reading")
             return await super().read(queries, pairs, meter)
 
@@ -170,7 +171,7 @@ def test_a_path_that_is_too_long_keeps_what_is_known_of_it_and_costs_no_other_it
     whole, cut = asyncio.run(readout.score([CHAIN, long]))
 
     assert (3, False) == (len(whole.scores), whole.cut)
-    assert Verdict((EVEN,), cut=True) == cut
+    assert Verdict((EVEN,), Cost(7, 1), cut=True) == cut
 
 
 def test_a_value_is_blended_with_what_the_policy_was_certain_of_so_far() -> None:
