@@ -3,7 +3,7 @@ r"""Extracts the final answer of a text and compares two answers.
 Nothing is evaluated in this process: numbers are compared exactly, words by their letters, and all
 else goes to math-verify in a process of its own, which is killed when it takes too long. What names
 one number among words, "18 eggs" or "She sells 18 eggs", is that number; an option, "(B) 18 eggs",
-its letter. Not covered: rounding ("0.33" is not "1/3").
+its letter. Not covered: rounding ("0.33" is not "1/3"), and quarters, which are taken for coins.
 """
 
 import asyncio
@@ -156,11 +156,11 @@ def _plainly_same(gold: str, answer: str) -> bool | None:
 
 def _quantity(form: str) -> tuple[Fraction | None, frozenset[str]]:
     """The one number that a normal form names, and the words around it."""
-    found = _STATEMENT.fullmatch(form)
-    before, after = (re.findall(_WORD, found[k].casefold()) if found else [] for k in (1, 3))
-    words = frozenset(before + after)
-    if not found or not words:
+    if not (found := _STATEMENT.fullmatch(form)):
         return _number(form), frozenset()
+    before, after = (re.findall(_WORD, found[group].casefold()) for group in (1, 3))
+    if not (words := frozenset(before + after)):
+        return _number(form), words
     told = max(map(len, words)) > 2 and all(len(word) > 1 or word in "ai" for word in words)
     opposed = before and _OPPOSED.fullmatch(before[-1])
     if opposed or not told or any(map(_MEANT.fullmatch, words)):

@@ -257,6 +257,7 @@ class Attempt:
         return self._left([writer.path for writer in writers])
 
     def _read(self, verdicts: Sequence[Verdict]) -> Iterator[Verdict]:
+        """The verdicts in turn, when it has been told of those that are cut."""
         if cut := sum(verdict.cut for verdict in verdicts):
             if not any(verdict.scores for verdict in verdicts):
                 raise ContextLengthExceeded(
