@@ -54,13 +54,15 @@ def run(
         from bench.arms import parsed
         from bench.questions import interleaved, load
         from bench.runner import wanted
+        from bench.solves import alone
 
         shared = {"temperature": temperature, "max_tokens": max_tokens}
         arms = parsed(arm, {name: value for name, value in shared.items() if value is not None})
         items = interleaved([load(name, data, questions) for name in datasets])
         out.mkdir(parents=True, exist_ok=True)
-        _note(out)
-        view = asyncio.run(_ask(wanted(arms, items, seed or [0]), items, out, at_once, server))
+        with alone(out):
+            _note(out)
+            view = asyncio.run(_ask(wanted(arms, items, seed or [0]), items, out, at_once, server))
     _last_line(view)
     raise typer.Exit(1 if view.missing else 0)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -83,12 +84,13 @@ class Run:
     tell: Tell
     _coming: dict[Key, asyncio.Event] = field(default_factory=dict)
     _parts: set[tuple[str, str | None]] = field(default_factory=set)
+    _heard: bool = False
 
     async def ask(self, draws: Sequence[Draw], at_once: int) -> None:
         """Ask for what is missing of the draws, in order.
 
-        Raises `SurefootError` if nothing listens, an arm is refused, or the server's engine or
-        verifier went away and stays away, and `StartupError` if the server is not the one whose
+        Raises `SurefootError` if nothing listens, an arm is refused, or the server, its engine or
+        its verifier went away and stays away, and `StartupError` if the server is not the one whose
         solves are kept.
         """
         missing = [draw for draw in draws if draw.key not in self.done]
@@ -116,6 +118,7 @@ class Run:
                 return  # what it is to match has failed; both are for another run
         asked = _asked(draw, self.done)
         found = await self._answer(draw, asked)
+        self._heard = True
         right = [False] if isinstance(found, str) else await grades(self.grader, draw.item, found)
         line = written(draw.key, draw.item, asked, found, right)
         solve = Solve.model_validate_json(line)
@@ -140,23 +143,24 @@ class Run:
                 include_trace=True,
                 cache_salt=uuid4().hex,  # what another arm has paid for is not had for nothing
             )
-        except Unreachable:
-            raise
         except BadRequest as error:
             if isinstance(error, Overloaded) or error.code == TOO_LONG:
                 return error.message
             error.message = f"the arm {draw.arm.name} was refused: {error.message}"
             raise
         except SurefootError as error:
-            if error.code in AWAY:
+            if isinstance(error, Unreachable) and not self._heard:
+                raise  # nobody was there to begin with
+            if isinstance(error, Unreachable) or error.code in AWAY:
                 await self._returned(error)
             return error.message
 
     async def _returned(self, lost: SurefootError) -> None:
-        """Wait until engine and verifier answer again; raise what said so if they do not."""
+        """Wait until server, engine and verifier answer; raise what said so if they do not."""
         for _ in range(round(PATIENCE)):
-            if await self.client.ready():
-                return
+            with suppress(SurefootError):
+                if await self.client.ready():
+                    return
             await asyncio.sleep(1)
         raise lost
 

@@ -6,8 +6,11 @@ the place of an earlier one.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from bench.questions import Item
+from service.errors import StartupError
 from surefoot import Solution
 from verifier.training.data import held
 
@@ -122,6 +126,22 @@ class Solve(Row):
 def read(folder: Path) -> dict[Key, Solve]:
     """What a run has kept; a line that was cut off is dropped. Raises `DataError`."""
     return {solve.key: solve for solve in held(folder / FILE, Solve)}
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One run at a time writes to the folder. Raises `StartupError` if another does."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartupError(
+                f"Another run writes to {folder}; wait until it has ended, or name another --out."
+            ) from error
+        yield
+    finally:
+        os.close(opened)
 
 
 def written(

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from staging import service
-from stub import SOLUTION, Stub, answers, playing, refuses
+from stub import SOLUTION, Handler, Stub, answers, breaks, playing, refuses
 from typer.testing import CliRunner, Result
 
 from bench.arms import parsed
 from bench.commands import bench
 from bench.questions import Item
 from bench.runner import wanted
-from bench.solves import FILE, Key, Solve, read
+from bench.solves import FILE, Key, Solve, alone, read
 from bench.view import View, time_left, watching, wilson
 from service.engines.scripted import ScriptedEngine
 
@@ -218,6 +218,47 @@ def test_a_run_ends_when_the_engine_stays_away(
     assert ["/solve", "/ready"] == [it["path"] for it in stub.asked]
     assert 4 == result.exit_code
     assert "The engine does not answer." in result.stderr
+
+
+def test_a_connection_that_breaks_while_a_run_waits_does_not_end_it(sums: Path, stub: Stub) -> None:
+    """It ended one of hours, which nobody watched."""
+    stub.plays(AWAY, breaks(), answers({}), answers(SOLUTION | {"trace": trace()}))
+
+    result = run(stub.url, sums, ["stepco"], "--at-once", "1")
+
+    assert ["/solve", "/ready", "/ready", "/solve", "/solve"] == [it["path"] for it in stub.asked]
+    assert 1 == result.exit_code
+
+
+def test_a_run_ends_when_the_server_leaves_and_stays_away(
+    sums: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.runner.PATIENCE", 1.0)
+
+    def leaves(handler: Handler) -> None:
+        answers(SOLUTION | {"trace": trace()})(handler)
+        handler.server.shutdown()
+        handler.server.server_close()
+
+    stub.plays(leaves)
+
+    result = run(stub.url, sums, ["stepco"], "--at-once", "1")
+
+    assert 4 == result.exit_code
+    assert "no server answers" in result.stderr
+    assert 1 == len(kept(sums))
+
+
+def test_two_runs_do_not_write_to_one_folder(url: str, sums: Path) -> None:
+    """One that had ignored its interrupt drew, beside the next, a hundred solves twice."""
+    (sums.parent / "out").mkdir()
+    with alone(sums.parent / "out"):
+        result = run(url, sums, ["stepco"])
+
+    assert 4 == result.exit_code
+    assert "Another run writes to" in result.stderr
+    assert not kept(sums)
+    assert 0 == run(url, sums, ["stepco"]).exit_code
 
 
 def test_a_server_that_is_not_there_is_said_in_a_sentence(sums: Path) -> None:
